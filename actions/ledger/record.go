@@ -1,0 +1,57 @@
+package ledger
+
+import "time"
+
+// State is how far a change has come.
+//
+//	intended → applied → undoing → undone
+//	    ├→ failed   (the write was refused; the value before is still in force)
+//	    ├→ yielded  (from applied or undoing: somebody else has changed the value)
+//	    └→ void     (the change belongs to another boot)
+type State string
+
+// The states. Intended, Applied and Undoing are open: the kernel may hold a
+// value of ours.
+const (
+	Intended State = "intended"
+	Applied  State = "applied"
+	Undoing  State = "undoing"
+	Undone   State = "undone"
+	Failed   State = "failed"
+	Yielded  State = "yielded"
+	Void     State = "void"
+)
+
+// Open reports whether the kernel may hold a value of ours.
+func (s State) Open() bool { return s == Intended || s == Applied || s == Undoing }
+
+// An Edit is one kernel value that a change replaces. Values are the kernel's
+// own text without the newline.
+type Edit struct {
+	Key    string `json:"key"` // kind and name, "sysctl:net.netfilter.nf_conntrack_max"
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
+// A Change is what the guardian did to the kernel and why. It is plain data:
+// readable without the policy that asked for it.
+type Change struct {
+	ID        int    `json:"id"`
+	Measure   string `json:"measure"`
+	Episode   string `json:"episode,omitempty"`
+	Cause     string `json:"cause,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Namespace string `json:"namespace,omitempty"` // path of the guarded network namespace, empty for our own
+	Edits     []Edit `json:"edits"`
+
+	// What follows is folded from the records.
+
+	State   State     `json:"state"`
+	Note    string    `json:"note,omitempty"`    // why it ended as it did
+	Outcome string    `json:"outcome,omitempty"` // "helped", "helped, not enough", "did not help"
+	Boot    string    `json:"boot"`              // /proc/sys/kernel/random/boot_id
+	Created time.Time `json:"created"`           // wall clock of the first record
+	Changed time.Time `json:"changed"`           // wall clock of the newest state
+	// Since is the boot clock (CLOCK_BOOTTIME) at the newest state, comparable within one boot only.
+	Since time.Duration `json:"since"`
+}

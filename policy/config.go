@@ -1,0 +1,103 @@
+package policy
+
+import "time"
+
+// Mode says how far a measure may go.
+type Mode int
+
+// The modes, least to most. A measure's effective mode is the lesser of its own
+// and the global one.
+const (
+	Off     Mode = iota // not considered
+	Observe             // decided and recorded, not journaled as advice
+	Advise              // journaled as advice, not done
+	Act                 // done, inside the bounds
+)
+
+// Measure is something the guardian can do about a cause.
+type Measure string
+
+// The measures.
+const (
+	RaiseMax    Measure = "raise-max"
+	GrowBuckets Measure = "grow-buckets"
+)
+
+// Config is the operator's approved policy, validated.
+type Config struct {
+	Mode Mode
+
+	Watch       Watch
+	Memory      Memory
+	RaiseMax    RaiseMaxConfig
+	GrowBuckets GrowBucketsConfig
+}
+
+// Watch says when the table is in trouble and when it is well again.
+type Watch struct {
+	High    float64       // utilization at which trouble begins, 0–1
+	Low     float64       // utilization under which it may end, 0–1, below High
+	Horizon time.Duration // trouble also begins when, above Low, the table would be full within this time
+	Window  time.Duration // span of the fill rate and of the loss counters
+	Calm    time.Duration // an episode ends after this long without trouble
+	// WorstFillRate is the fastest plausible growth of the table in entries per
+	// second. It only sets how often the table is read.
+	WorstFillRate float64
+	// LossFloor is the number of losses within Window below which causes other than
+	// a full table are noise: a few clashes are normal on a busy resolver.
+	LossFloor int
+	// YieldFor is how long the guardian keeps off a key that somebody else changed.
+	YieldFor time.Duration
+}
+
+// Memory bounds what the table may come to cost.
+type Memory struct {
+	Budget     float64 // share of MemAvailable that growth of the table may take, 0–1
+	EntryBytes int     // kernel memory of one entry in bytes
+	Tables     int     // namespaces with a table of their own that share nf_conntrack_max
+}
+
+// RaiseMaxConfig bounds the measure raise-max.
+type RaiseMaxConfig struct {
+	Mode     Mode
+	Ceiling  int           // never set nf_conntrack_max above this
+	Step     float64       // at most this factor per act, above 1
+	Reach    time.Duration // the new max should last this long at the present fill rate
+	Cooldown time.Duration // least time between two acts, and between an undo and the next act
+	Hold     time.Duration // the undo condition must hold this long
+	Check    time.Duration // the effect is judged this long after the act
+	Margin   float64       // room kept above the count when max is lowered again, as a share of the count
+}
+
+// GrowBucketsConfig bounds the measure grow-buckets.
+type GrowBucketsConfig struct {
+	Mode     Mode
+	Ceiling  int           // never set nf_conntrack_buckets above this
+	Chain    float64       // mean hash chain length (2 × count ÷ buckets) at which to grow before any loss
+	Cooldown time.Duration // least time between two acts
+	Hold     time.Duration // the undo condition must hold this long
+	Check    time.Duration // the effect is judged this long after the act
+	Shrink   bool          // shrink again on undo; a resize stalls all packets while it rehashes
+}
+
+// Default is the policy in force without a policy file: it advises and touches
+// nothing. guardian.toml.example documents every value.
+func Default() Config {
+	return Config{
+		Mode: Advise,
+		Watch: Watch{
+			High: 0.80, Low: 0.50,
+			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 30 * time.Second,
+			WorstFillRate: 100_000, LossFloor: 10, YieldFor: time.Hour,
+		},
+		Memory: Memory{Budget: 0.25, EntryBytes: 384, Tables: 1},
+		RaiseMax: RaiseMaxConfig{
+			Mode: Act, Ceiling: 1 << 20, Step: 2, Reach: 60 * time.Second,
+			Cooldown: 500 * time.Millisecond, Hold: 10 * time.Minute, Check: 5 * time.Second, Margin: 0.25,
+		},
+		GrowBuckets: GrowBucketsConfig{
+			Mode: Act, Ceiling: 1 << 20, Chain: 16,
+			Cooldown: 10 * time.Minute, Hold: time.Hour, Check: 10 * time.Second, Shrink: false,
+		},
+	}
+}

@@ -1,0 +1,20 @@
+// Package policy decides. It is pure: given a state, a snapshot, a
+// configuration and the time it returns the next state and what to do, and
+// nothing else. It reads no clock, opens no file and keeps no hidden state, so
+// a recorded incident replayed through it gives the same decisions to the
+// letter.
+//
+// Time here is always the boot clock (CLOCK_BOOTTIME) as a time.Duration since
+// boot: it never jumps when somebody sets the wall clock, and it means the same
+// thing in two runs of the daemon within one boot.
+//
+// The way through the package, one file each:
+//
+//	history.go  the readings of the last seconds: fill rate and losses
+//	cause.go    losses and pressure -> a Cause with its evidence
+//	episode.go  hysteresis: when trouble begins and when it is over
+//	raisemax.go, growbuckets.go  one measure each: when, how far, when undone
+//	effect.go   did a change help?
+//	drift.go    a value of ours that somebody else has changed
+//	decide.go   the order in which these are asked
+package policy

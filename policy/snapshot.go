@@ -1,0 +1,71 @@
+package policy
+
+import "time"
+
+// A Snapshot is one complete reading of the kernel together with the changes
+// the guardian has in force. It is everything a decision may rest on.
+type Snapshot struct {
+	// Wall names things (an episode) for people. Nothing is decided on it.
+	Wall time.Time
+
+	Count   int // entries in the guarded namespace (nf_conntrack_count)
+	Max     int // nf_conntrack_max; 0 means the kernel keeps no limit
+	Buckets int // nf_conntrack_buckets
+
+	// Losses holds what the kernel counted since the previous snapshot.
+	Losses Counters
+
+	// MemAvailable is /proc/meminfo's MemAvailable in bytes.
+	MemAvailable int64
+
+	// Changes are the changes of this boot that are in force, and those that
+	// failed or were yielded lately, oldest first.
+	Changes []Change
+
+	// Unable says why no change can be made at present (the ledger can't be
+	// written), empty when one can.
+	Unable string
+}
+
+// Utilization is Count/Max, 0 when the kernel keeps no limit.
+func (s *Snapshot) Utilization() float64 {
+	if s.Max <= 0 {
+		return 0
+	}
+	return float64(s.Count) / float64(s.Max)
+}
+
+// Counters are increments of /proc/net/stat/nf_conntrack columns over one
+// interval, summed over the CPUs.
+type Counters struct {
+	Found        uint64 `json:"found,omitempty"`         // lookups that hit; explodes in a SNAT port search
+	Invalid      uint64 `json:"invalid,omitempty"`       // packets that fit no entry
+	InsertFailed uint64 `json:"insert_failed,omitempty"` // entry refused at confirmation
+	Drop         uint64 `json:"drop,omitempty"`          // packet dropped: table full, no memory, clash
+	EarlyDrop    uint64 `json:"early_drop,omitempty"`    // unassured entry evicted to make room in a full table
+	ChainTooLong uint64 `json:"chain_too_long,omitempty"`
+	ClashResolve uint64 `json:"clash_resolve,omitempty"`
+}
+
+// ChangeState is how far a change has come, as the policy needs to know it.
+type ChangeState string
+
+// The states of a change that the policy is shown.
+const (
+	Applied ChangeState = "applied" // in force: the kernel holds our value, or should
+	Failed  ChangeState = "failed"  // the kernel refused it
+	Yielded ChangeState = "yielded" // somebody else took the key
+	Undone  ChangeState = "undone"  // taken back by us
+)
+
+// A Change is one of our changes to one number of the kernel.
+type Change struct {
+	ID      int
+	Measure Measure
+	State   ChangeState
+	Episode string
+	// Before and After are the kernel's value before our write and as we wrote it.
+	Before, After int
+	// At is when the change reached its present state, on the boot clock.
+	At time.Duration
+}
