@@ -18,8 +18,9 @@ type Snapshot struct {
 	// MemAvailable is /proc/meminfo's MemAvailable in bytes.
 	MemAvailable int64
 
-	// Changes are the changes of this boot that are in force, and those that
-	// failed or were yielded lately, oldest first.
+	// Changes are the changes of this boot that are in force and those that ended
+	// lately, oldest first. What the policy knows of its own acts it knows from
+	// here, so a daemon that was killed goes on where it was.
 	Changes []Change
 
 	// Unable says why no change can be made at present (the ledger can't be
@@ -68,4 +69,16 @@ type Change struct {
 	Before, After int
 	// At is when the change reached its present state, on the boot clock.
 	At time.Duration
+	// Outcome is what its effect was judged to be, empty while it is not judged.
+	Outcome Outcome
 }
+
+// Outcome is the judgement on a change's effect.
+type Outcome string
+
+// The outcomes.
+const (
+	Helped     Outcome = "helped"             // the losses it was meant to end have ended, or never began
+	NotEnough  Outcome = "helped, not enough" // it took effect, and the trouble has outgrown it
+	DidNotHelp Outcome = "did not help"       // losses go on for another reason; not repeated in this episode
+)

@@ -1,0 +1,46 @@
+package policy
+
+import "time"
+
+// Verb says what kind of decision it is.
+type Verb string
+
+// The verbs. Do, Undo and Yield change something or give it up; the others are
+// only reported.
+const (
+	Open     Verb = "open"     // an episode begins, with its first cause
+	Diagnose Verb = "diagnose" // its cause is now another
+	Do       Verb = "do"       // take a measure
+	Advised  Verb = "advise"   // the measure would be taken in mode act
+	Observed Verb = "observe"  // likewise, recorded without advice
+	Bounded  Verb = "bounded"  // a measure would go further, but its bounds end here
+	Judge    Verb = "judge"    // a change's effect is known
+	Undo     Verb = "undo"     // take a change back
+	Yield    Verb = "yield"    // somebody else owns the value now: leave it and keep off
+	Close    Verb = "close"    // the episode is over
+)
+
+// Verbs lists every verb.
+var Verbs = []Verb{Open, Diagnose, Do, Advised, Observed, Bounded, Judge, Undo, Yield, Close}
+
+// A Decision is one thing to do or to report, with the numbers it rests on. It
+// is the same record in every mode.
+type Decision struct {
+	Verb    Verb    `json:"verb"`
+	Measure Measure `json:"measure,omitempty"`
+	Cause   Cause   `json:"cause,omitempty"`
+	Episode string  `json:"episode,omitempty"`
+
+	// From and To are the kernel's value now and as it shall be (Do, Undo, Advised,
+	// Observed), or as it was found (Yield: our value, the value found).
+	From int `json:"from,omitempty"`
+	To   int `json:"to,omitempty"`
+
+	Change  int     `json:"change,omitempty"` // id of the change judged, undone or yielded
+	Outcome Outcome `json:"outcome,omitempty"`
+	Reason  string  `json:"reason"`
+
+	Utilization float64       `json:"utilization"`
+	FillRate    float64       `json:"fill_rate"`    // entries per second
+	TimeToFull  time.Duration `json:"time_to_full"` // Never when the table does not fill
+}

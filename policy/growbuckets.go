@@ -1,0 +1,91 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// bucketUnit is what bucket counts are rounded to: the kernel rounds up to a
+	// page of pointers (nf_ct_alloc_hashtable), 8,192 on the largest pages in use.
+	bucketUnit = 8192
+	// bucketBytes is the size of one bucket, struct hlist_nulls_head.
+	bucketBytes = 8
+)
+
+// growBuckets shortens the hash chains. It is rare: a resize stalls all packets
+// for about half a second per million entries, so it comes at most once an
+// episode and is taken back only where the operator asked for that.
+func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration) []Decision {
+	m := &c.GrowBuckets
+	if d := st.shrinkBuckets(s, c, now); d != nil {
+		return d
+	}
+	mode := min(c.Mode, m.Mode)
+	future := st.future(s, c)
+	long := st.Now.Cause == HashChains || st.Now.Cause != None && chain(future, s.Buckets) >= m.Chain
+	if mode == Off || !long || drifting(s, GrowBuckets, s.Buckets) || st.grewIn(s) || st.resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
+		return nil
+	}
+	to, bound := sizeBuckets(s, c, future)
+	if to <= s.Buckets {
+		return st.bounded(GrowBuckets, s.Buckets, fmt.Sprintf("nf_conntrack_buckets stays at %s: %s", Number(s.Buckets), bound))
+	}
+	return st.propose(s, GrowBuckets, mode, s.Buckets, to,
+		fmt.Sprintf("mean chain %.1f, %.1f at %s entries; %s", st.Now.Chain, chain(future, s.Buckets), Number(future), st.Now.Evidence()))
+}
+
+// future is the count to size for: what the table holds, or what raise-max is
+// about to let it hold. Growing before that comes stalls the fewest packets.
+func (st *State) future(s *Snapshot, c *Config) int {
+	if min(c.Mode, c.RaiseMax.Mode) < Act || !st.wantsRoom() {
+		return s.Count
+	}
+	return max(s.Count, min(wantMax(s, c, st.Now.FillRate), c.RaiseMax.Ceiling, affordable(s, c)))
+}
+
+// chain is the mean hash chain length: each entry is hashed by both its tuples.
+func chain(count, buckets int) float64 {
+	if buckets <= 0 {
+		return 0
+	}
+	return 2 * float64(count) / float64(buckets)
+}
+
+// grewIn reports whether this episode has had its growth.
+func (st *State) grewIn(s *Snapshot) bool {
+	for _, c := range s.Changes {
+		if c.Measure == GrowBuckets && c.Episode == st.Episode.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// sizeBuckets doubles at least, and goes as far as one bucket an entry: a mean
+// chain of two.
+func sizeBuckets(s *Snapshot, c *Config, future int) (to int, bound string) {
+	to = (max(2*s.Buckets, future) + bucketUnit - 1) / bucketUnit * bucketUnit
+	if limit := c.GrowBuckets.Ceiling / bucketUnit * bucketUnit; limit < to {
+		to, bound = limit, "the approved ceiling is "+Number(c.GrowBuckets.Ceiling)
+	}
+	budget := float64(s.MemAvailable) * c.Memory.Budget
+	if limit := int(budget) / bucketBytes / bucketUnit * bucketUnit; limit < to {
+		to, bound = limit, fmt.Sprintf("the memory budget is %s of %s MiB available", Percent(c.Memory.Budget), Number(int(s.MemAvailable>>20)))
+	}
+	return to, bound
+}
+
+func (st *State) shrinkBuckets(s *Snapshot, c *Config, now time.Duration) []Decision {
+	open := stack(s, GrowBuckets)
+	if !c.GrowBuckets.Shrink || len(open) == 0 || drifting(s, GrowBuckets, s.Buckets) {
+		return nil
+	}
+	well := func(ch Change) bool { return st.Now.Cause == None && s.Count <= ch.Before }
+	ch, ok := st.deepest(open, c.GrowBuckets.Hold, now, well)
+	if !ok {
+		return nil
+	}
+	return st.undo(ch, s.Buckets, fmt.Sprintf("%s entries, a mean chain of at most 2 in %s buckets for %s",
+		Number(s.Count), Number(ch.Before), Span(c.GrowBuckets.Hold)))
+}

@@ -1,0 +1,146 @@
+package policy
+
+import (
+	"slices"
+	"time"
+)
+
+// slots is how many points the window is kept in. Sixteen bound the slope to
+// 120 pairs whatever the pace of the readings.
+const slots = 16
+
+// A slot is one sixteenth of the window, or one reading when readings are rarer.
+type slot struct {
+	start    time.Duration // first reading in the slot
+	at       time.Duration // newest reading in the slot
+	count    int           // entries at the newest reading
+	losses   losses
+	counters Counters
+}
+
+// history is what is remembered of the last Watch.Window: a ring of slots. It
+// is a plain value, so a State can be copied and compared.
+type history struct {
+	ring   [slots]slot
+	n      int // slots in use
+	newest int // index of the newest slot
+
+	// The two newest readings before the present one and their intervals' slopes.
+	prev      point
+	prevMax   int
+	lastSlope [2]float64 // entries per second over the last two intervals, newest first
+	readings  int
+}
+
+type point struct {
+	at    time.Duration
+	count int
+}
+
+// push takes in one reading. Readings that do not move time forward are ignored.
+func (h *history) push(s *Snapshot, window, now time.Duration) {
+	if h.readings > 0 && now <= h.prev.at {
+		return
+	}
+	var lost losses
+	var counted Counters
+	if h.readings > 0 {
+		counted = s.Losses
+		dt := (now - h.prev.at).Seconds()
+		h.lastSlope[1] = h.lastSlope[0]
+		h.lastSlope[0] = float64(s.Count-h.prev.count) / dt
+		lost = attribute(s.Losses, h.fullest(s))
+	}
+	h.readings++
+	h.prev, h.prevMax = point{now, s.Count}, s.Max
+	h.store(s, lost, counted, window, now)
+}
+
+// fullest is the higher utilization of the interval's two ends. The earlier end
+// is taken with the earlier max: drops that happened just before our own raise
+// belong to the table as it was.
+func (h *history) fullest(s *Snapshot) float64 {
+	u := s.Utilization()
+	if h.prevMax > 0 {
+		u = max(u, float64(h.prev.count)/float64(h.prevMax))
+	}
+	return u
+}
+
+func (h *history) store(s *Snapshot, lost losses, counted Counters, window, now time.Duration) {
+	cur := &h.ring[h.newest]
+	if h.n == 0 || now-cur.start >= window/slots {
+		if h.n > 0 {
+			h.newest = (h.newest + 1) % slots
+		}
+		h.n = min(h.n+1, slots)
+		cur = &h.ring[h.newest]
+		*cur = slot{start: now}
+	}
+	cur.at, cur.count = now, s.Count
+	cur.losses = cur.losses.plus(lost)
+	cur.counters = cur.counters.plus(counted)
+}
+
+// each calls f for the slots whose newest reading is at or after since, newest first.
+func (h *history) each(since time.Duration, f func(*slot)) {
+	for i := range h.n {
+		s := &h.ring[(h.newest-i+slots)%slots]
+		if s.at < since {
+			return
+		}
+		f(s)
+	}
+}
+
+// lossesSince sums what was lost in the slots that began at or after since.
+func (h *history) lossesSince(since time.Duration) (l losses, c Counters) {
+	h.each(since, func(s *slot) {
+		if s.start >= since {
+			l, c = l.plus(s.losses), c.plus(s.counters)
+		}
+	})
+	return l, c
+}
+
+// fillRate is the table's growth in entries per second, negative when it drains:
+// the larger of a slow and a fast estimate.
+//
+// The slow one is the Theil–Sen slope over the window, the median of the slopes
+// of all pairs of points: up to 29 % of outliers don't move it. The fast one is
+// the lesser of the last two intervals' slopes: two readings in a row must agree,
+// so one burst is no flood, and a flood is seen at its second reading.
+func (h *history) fillRate(window, now time.Duration) float64 {
+	fast := min(h.lastSlope[0], h.lastSlope[1])
+	if h.readings < 3 {
+		return 0
+	}
+	return max(fast, h.theilSen(now-window))
+}
+
+func (h *history) theilSen(since time.Duration) float64 {
+	var points [slots]point
+	n := 0
+	h.each(since, func(s *slot) {
+		points[n] = point{s.at, s.count}
+		n++
+	})
+	var slopes [slots * (slots - 1) / 2]float64
+	k := 0
+	for i := range n {
+		for j := i + 1; j < n; j++ {
+			// Points come newest first, so the earlier index is the later time.
+			dt := (points[i].at - points[j].at).Seconds()
+			if dt <= 0 {
+				continue
+			}
+			slopes[k] = float64(points[i].count-points[j].count) / dt
+			k++
+		}
+	}
+	if k == 0 {
+		return 0
+	}
+	slices.Sort(slopes[:k])
+	return slopes[k/2]
+}

@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"time"
+)
+
+// sim is a gateway as the policy sees it: a table that refuses what does not fit,
+// and a guardian that carries out decisions at once and remembers them. It
+// refuses a write whose From is not the value in force, as the executor does.
+type sim struct {
+	cfg     Config
+	st      State
+	s       Snapshot
+	now     time.Duration
+	want    int    // entries the traffic would have
+	full    string // what a full table does: "drop" or "early_drop"
+	refuse  bool   // the kernel refuses writes
+	changes []Change
+	acts    int // writes that took effect
+}
+
+func newSim(cfg Config) *sim {
+	return &sim{
+		cfg: cfg, now: 100 * time.Second, full: "drop",
+		s: Snapshot{Max: 65536, Buckets: 65536, MemAvailable: 4 << 30, Wall: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)},
+	}
+}
+
+// step moves the clock by d with the traffic wanting want entries and rates of
+// other losses per second, and takes one decision.
+func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
+	grown := max(want-max(m.want, m.s.Max), 0)
+	m.want = want
+	m.now += d
+	m.s.Wall = m.s.Wall.Add(d)
+	m.s.MemAvailable += int64(384 * m.s.Count)
+	m.s.Count = min(want, m.s.Max)
+	if m.s.Max == 0 {
+		m.s.Count, grown = want, 0
+	}
+	m.s.MemAvailable -= int64(384 * m.s.Count)
+	times := func(n uint64) uint64 { return uint64(float64(n) * d.Seconds()) }
+	m.s.Losses = Counters{
+		Found: times(rate.Found), Drop: times(rate.Drop), InsertFailed: times(rate.InsertFailed),
+		EarlyDrop: times(rate.EarlyDrop), ChainTooLong: times(rate.ChainTooLong),
+	}
+	if m.full == "early_drop" {
+		m.s.Losses.EarlyDrop += uint64(grown)
+	} else {
+		m.s.Losses.Drop += uint64(grown)
+	}
+	m.s.Changes = append([]Change(nil), m.changes...)
+	var ds []Decision
+	m.st, ds = Decide(m.st, m.s, m.cfg, m.now)
+	for _, dec := range ds {
+		m.carryOut(dec)
+	}
+	return ds
+}
+
+func (m *sim) carryOut(d Decision) {
+	switch d.Verb {
+	case Do:
+		c := Change{
+			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode,
+			Before: d.From, After: d.To, At: m.now,
+		}
+		if m.refuse || *m.value(d.Measure) != d.From {
+			c.State = Failed
+		} else {
+			*m.value(d.Measure) = d.To
+			m.acts++
+		}
+		m.changes = append(m.changes, c)
+	case Undo:
+		// The changes above it go first; each is ours, or the policy was wrong to ask.
+		for i := len(m.changes) - 1; i >= 0; i-- {
+			c := &m.changes[i]
+			if c.Measure != d.Measure || c.State != Applied || c.ID < d.Change {
+				continue
+			}
+			if *m.value(d.Measure) != c.After {
+				panic("undo of a value that is not ours")
+			}
+			*m.value(d.Measure), c.State, c.At = c.Before, Undone, m.now
+			m.acts++
+		}
+	case Yield:
+		for i := range m.changes {
+			if c := &m.changes[i]; c.Measure == d.Measure && c.State == Applied {
+				c.State, c.At = Yielded, m.now
+			}
+		}
+	case Judge:
+		m.changes[d.Change-1].Outcome = d.Outcome
+	}
+}
+
+func (m *sim) value(x Measure) *int {
+	if x == GrowBuckets {
+		return &m.s.Buckets
+	}
+	return &m.s.Max
+}
+
+// restart forgets everything but what the ledger keeps.
+func (m *sim) restart() { m.st = State{} }

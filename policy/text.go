@@ -1,0 +1,40 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Number writes n with thousands separated, as people read entry counts.
+func Number(n int) string {
+	digits, sign := strings.CutPrefix(strconv.Itoa(n), "-")
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if sign {
+		return "-" + digits
+	}
+	return digits
+}
+
+// Percent writes a share of 1 as a whole percentage.
+func Percent(f float64) string { return fmt.Sprintf("%.0f %%", f*100) }
+
+// Span writes a duration as people say it, with two digits of it that matter.
+func Span(d time.Duration) string {
+	switch {
+	case d == Never:
+		return "never"
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= 10*time.Second:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}

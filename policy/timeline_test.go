@@ -1,0 +1,202 @@
+package policy
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "write the decisions seen into testdata")
+
+// TestTimelines plays each recorded incident and compares every decision.
+//
+// An archive holds `traffic` and `decisions`. A line of traffic is
+//
+//	DURATION KEY=VALUE...
+//
+// and is read at the policy's own pace for that long. want=A..B moves the entries
+// the traffic would have; drop, insert_failed, early_drop, chaintoolong and found
+// are rates per second; max, buckets and mem (MiB) are set at its beginning, as a
+// rival would; do=restart, do=refuse and do=allow act on the guardian.
+// Lines "set KEY VALUE" before the traffic change the configuration.
+func TestTimelines(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no timelines in testdata: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { playFile(t, file) })
+	}
+}
+
+func playFile(t *testing.T, file string) {
+	ar, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ar.Files) != 2 || ar.Files[0].Name != "traffic" || ar.Files[1].Name != "decisions" {
+		t.Fatalf("%s: want the files traffic and decisions", file)
+	}
+	got, err := play(string(ar.Files[0].Data))
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	if *update {
+		ar.Files[1].Data = []byte(got)
+		if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff(string(ar.Files[1].Data), got); d != "" {
+		t.Errorf("decisions differ (-want +got):\n%s", d)
+	}
+}
+
+func play(traffic string) (string, error) {
+	cfg := Default()
+	cfg.Mode = Act
+	var out strings.Builder
+	var m *sim
+	for n, line := range strings.Split(traffic, "\n") {
+		f := strings.Fields(line)
+		var err error
+		switch {
+		case len(f) == 0 || strings.HasPrefix(line, "#"):
+		case f[0] == "set" && len(f) == 3 && m == nil:
+			err = set(&cfg, f[1], f[2])
+		default:
+			if m == nil {
+				m = newSim(cfg)
+			}
+			err = m.play(f, &out)
+		}
+		if err != nil {
+			return "", fmt.Errorf("traffic line %d: %q: %w", n+1, line, err)
+		}
+	}
+	if m == nil {
+		return "", fmt.Errorf("no traffic")
+	}
+	fmt.Fprintf(&out, "end max=%d buckets=%d episode=%q\n", m.s.Max, m.s.Buckets, m.st.Episode.Name)
+	return out.String(), nil
+}
+
+// play runs one line of traffic.
+func (m *sim) play(f []string, out *strings.Builder) error {
+	span, err := time.ParseDuration(f[0])
+	if err != nil {
+		return err
+	}
+	from, to, rate := m.want, m.want, Counters{}
+	for _, kv := range f[1:] {
+		k, v, _ := strings.Cut(kv, "=")
+		if k == "want" {
+			a, b, ranged := strings.Cut(v, "..")
+			if !ranged {
+				b = a
+			}
+			if from, err = strconv.Atoi(a); err == nil {
+				to, err = strconv.Atoi(b)
+			}
+		} else {
+			err = m.apply(k, v, &rate)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", kv, err)
+		}
+	}
+	start := m.now
+	for m.now < start+span {
+		pause := min(Pause(&m.s, &m.cfg), start+span-m.now)
+		done := float64(m.now+pause-start) / float64(span)
+		for _, d := range m.step(pause, from+int(done*float64(to-from)), rate) {
+			fmt.Fprintln(out, line(m.now-100*time.Second, d))
+		}
+	}
+	return nil
+}
+
+func (m *sim) apply(k, v string, rate *Counters) error {
+	if k == "do" {
+		switch v {
+		case "restart":
+			m.restart()
+		case "refuse", "allow":
+			m.refuse = v == "refuse"
+		case "early_drop":
+			m.full = v
+		default:
+			return fmt.Errorf("unknown act")
+		}
+		return nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return err
+	}
+	switch k {
+	case "max":
+		m.s.Max = n
+	case "buckets":
+		m.s.Buckets = n
+	case "mem":
+		m.s.MemAvailable = int64(n) << 20
+	case "drop":
+		rate.Drop = uint64(n)
+	case "insert_failed":
+		rate.InsertFailed = uint64(n)
+	case "early_drop":
+		rate.EarlyDrop = uint64(n)
+	case "chaintoolong":
+		rate.ChainTooLong = uint64(n)
+	case "found":
+		rate.Found = uint64(n)
+	default:
+		return fmt.Errorf("unknown key")
+	}
+	return nil
+}
+
+func set(c *Config, key, value string) error {
+	var err error
+	switch key {
+	case "mode":
+		c.Mode, err = map[string]Mode{"off": Off, "observe": Observe, "advise": Advise, "act": Act}[value], nil
+	case "raise_max.ceiling":
+		c.RaiseMax.Ceiling, err = strconv.Atoi(value)
+	case "raise_max.hold":
+		c.RaiseMax.Hold, err = time.ParseDuration(value)
+	case "grow_buckets.hold":
+		c.GrowBuckets.Hold, err = time.ParseDuration(value)
+	case "grow_buckets.shrink":
+		c.GrowBuckets.Shrink, err = strconv.ParseBool(value)
+	default:
+		return fmt.Errorf("unknown setting")
+	}
+	return err
+}
+
+func line(at time.Duration, d Decision) string {
+	s := fmt.Sprintf("%-8s %s", at.Round(time.Millisecond), d.Verb)
+	if d.Measure != "" {
+		s += " " + string(d.Measure)
+	}
+	if d.Change != 0 {
+		s += fmt.Sprintf(" #%d", d.Change)
+	}
+	if d.From != d.To {
+		s += fmt.Sprintf(" %d->%d", d.From, d.To)
+	}
+	if d.Outcome != "" {
+		s += fmt.Sprintf(" [%s]", d.Outcome)
+	}
+	return s + fmt.Sprintf(" (%s %s) %s", d.Cause, d.Episode, d.Reason)
+}
