@@ -1,0 +1,140 @@
+package lab
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Every flow of a flood is an entry of the kind that the pattern says.
+func TestRootFloodMakesEntries(t *testing.T) {
+	for _, tc := range []struct {
+		pattern Pattern
+		state   uint8
+		assured bool
+	}{{HalfOpen, SynSent, false}, {Assured, Established, true}} {
+		t.Run(string(tc.pattern), func(t *testing.T) {
+			g := newTestGateway(t, Options{})
+			r, err := g.Flood(t.Context(), Flood{Pattern: tc.pattern, Rate: 50_000, Count: 20_000, Sources: 40})
+			if err != nil || r.Sent != 20_000 {
+				t.Fatalf("Flood = %+v, %v, want 20000 sent", r, err)
+			}
+			sources := map[string]int{}
+			for _, f := range entries(t, g) {
+				if f.ProtoInfo.TCP.State != tc.state || f.Status.Assured() != tc.assured || !f.Status.SrcNAT() {
+					t.Fatalf("entry %v with state %d, %v", f.TupleOrig, f.ProtoInfo.TCP.State, f.Status)
+				}
+				sources[f.TupleOrig.IP.SourceAddress.String()]++
+			}
+			if n := mustCount(t, g); n != 20_000 {
+				t.Errorf("%d entries, want 20000", n)
+			}
+			if len(sources) != 40 || sources[nth(floodNet, 3).String()] != 500 {
+				t.Errorf("sources %v, want 40 with 500 each", sources)
+			}
+			if done := int64(20_000); tc.assured && r.Completed != done {
+				t.Errorf("completed %d, want %d", r.Completed, done)
+			}
+		})
+	}
+}
+
+// Two floods on one gateway do not repeat each other's flows.
+func TestRootFloodGoesOn(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	for range 2 {
+		if _, err := g.Flood(t.Context(), Flood{Pattern: HalfOpen, Count: 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := mustCount(t, g); n != 2000 {
+		t.Errorf("%d entries, want 2000", n)
+	}
+}
+
+func TestRootFloodKeepsItsBounds(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	r, err := g.Flood(t.Context(), Flood{Pattern: HalfOpen, Rate: 5000, For: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Took < time.Second || r.Took > 1200*time.Millisecond || r.Sent > 5001 {
+		t.Errorf("%+v, want one second and at most 5000 flows", r)
+	}
+	if r.Rate < 2500 {
+		t.Errorf("reached %.0f flows/s of 5000", r.Rate)
+	}
+}
+
+func TestRootFloodStopsAtOnce(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	for _, p := range []Pattern{HalfOpen, Assured} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		start := time.Now()
+		_, err := g.Flood(ctx, Flood{Pattern: p, Rate: 20_000})
+		cancel()
+		if took := time.Since(start); err != nil || took > 700*time.Millisecond {
+			t.Errorf("%s: ended after %s with %v, want 200ms and no error", p, took, err)
+		}
+	}
+}
+
+func TestRootFloodRefusesUnknownPattern(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	if _, err := g.Flood(t.Context(), Flood{Pattern: "tsunami", Count: 1}); err == nil {
+		t.Error("no error")
+	}
+}
+
+// The frames of a handshake, byte by byte where it matters.
+func TestAnswer(t *testing.T) {
+	f := make([]byte, frameSize)
+	putSYN(f, clientMAC, lanMAC)
+	putFlow(f, 60_001, 256)
+	syn := append([]byte(nil), f...)
+	checkSums(t, f)
+	answer(f)
+	checkSums(t, f)
+	if f[offFlags] != flagSYN|flagACK || f[offAck+3] != 1 {
+		t.Errorf("answer to a SYN: flags %#x, acknowledges %d", f[offFlags], f[offAck+3])
+	}
+	answer(f)
+	checkSums(t, f)
+	if f[offFlags] != flagACK || f[offSeq+3] != 1 || f[offAck+3] != 1 {
+		t.Errorf("answer to a SYN-ACK: flags %#x, seq %d, ack %d", f[offFlags], f[offSeq+3], f[offAck+3])
+	}
+	if d := cmp.Diff(syn[:offIPSum], f[:offIPSum]); d != "" {
+		t.Errorf("the ACK does not go where the SYN went:\n%s", d)
+	}
+	if d := cmp.Diff(syn[offSrc:offSeq], f[offSrc:offSeq]); d != "" {
+		t.Errorf("the ACK is of another flow:\n%s", d)
+	}
+}
+
+// checkSums verifies as a receiver does: summed with its checksum, all bits are set.
+func checkSums(t *testing.T, f []byte) {
+	t.Helper()
+	if got := fold(sum(f[ethSize:offSport])); got != 0 {
+		t.Errorf("IPv4 checksum is off by %#x", got)
+	}
+	if got := fold(sum(f[offSrc:offSport]) + 6 + tcpSize + sum(f[offSport:])); got != 0 {
+		t.Errorf("TCP checksum is off by %#x", got)
+	}
+}
+
+// No two flows share source port and destination, on which masquerading rests.
+func TestFlowsDiffer(t *testing.T) {
+	seen := map[[10]byte]uint64{}
+	f := make([]byte, frameSize)
+	for i := uint64(0); i < 300_000; i += 7 {
+		putFlow(f, i, 3)
+		var k [10]byte
+		copy(k[:], f[offDst:offDport])
+		if j, twice := seen[k]; twice {
+			t.Fatalf("flows %d and %d are the same after masquerading", i, j)
+		}
+		seen[k] = i
+	}
+}

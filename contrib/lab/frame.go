@@ -1,0 +1,137 @@
+package lab
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// A frame is Ethernet, IPv4 and TCP without options or payload.
+const (
+	frameSize = ethSize + ipSize + tcpSize
+	ethSize   = 14
+	ipSize    = 20
+	tcpSize   = 20
+
+	offIPSum = ethSize + 10
+	offSrc   = ethSize + 12
+	offDst   = ethSize + 16
+	offSport = ethSize + ipSize
+	offDport = offSport + 2
+	offSeq   = offSport + 4
+	offAck   = offSport + 8
+	offFlags = offSport + 13
+	offSum   = offSport + 16
+)
+
+// TCP flags.
+const (
+	flagSYN = 0x02
+	flagACK = 0x10
+)
+
+// floodPort is the destination port of every flow of a flood.
+const floodPort = 80
+
+// putSYN writes a whole SYN without addresses.
+func putSYN(f []byte, from, to net.HardwareAddr) {
+	clear(f)
+	copy(f, to)
+	copy(f[6:], from)
+	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
+	ip := f[ethSize:]
+	ip[0] = 0x45 // version 4, five words
+	binary.BigEndian.PutUint16(ip[2:], ipSize+tcpSize)
+	ip[6] = 0x40 // don't fragment
+	ip[8] = 64
+	ip[9] = unix.IPPROTO_TCP
+	binary.BigEndian.PutUint16(f[offDport:], floodPort)
+	f[offSport+12] = tcpSize / 4 << 4
+	f[offFlags] = flagSYN
+	binary.BigEndian.PutUint16(f[offSport+14:], 65535) // window
+}
+
+// putFlow makes a SYN that of the i-th flow, see tuplePorts.
+func putFlow(f []byte, i, sources uint64) {
+	src := nth(floodNet, uint32(i%sources)).As4()
+	dst := nth(targetNet, uint32(i/tuplePorts)).As4()
+	copy(f[offSrc:], src[:])
+	copy(f[offDst:], dst[:])
+	binary.BigEndian.PutUint16(f[offSport:], firstPort+uint16(i%tuplePorts))
+	putSums(f)
+}
+
+// answer turns a SYN into the SYN-ACK to it, or a SYN-ACK into the ACK that
+// completes the handshake: back to where it came from, with the next sequence
+// number acknowledged.
+func answer(f []byte) {
+	var mac [6]byte
+	copy(mac[:], f)
+	copy(f, f[6:12])
+	copy(f[6:], mac[:])
+	swap4(f[offSrc:], f[offDst:])
+	sport := binary.BigEndian.Uint16(f[offSport:])
+	copy(f[offSport:offDport], f[offDport:offSeq])
+	binary.BigEndian.PutUint16(f[offDport:], sport)
+	swap4(f[offSeq:], f[offAck:])
+	ack := binary.BigEndian.Uint32(f[offAck:])
+	binary.BigEndian.PutUint32(f[offAck:], ack+1)
+	if f[offFlags]&flagACK != 0 {
+		f[offFlags] = flagACK
+	} else {
+		f[offFlags] = flagSYN | flagACK
+	}
+	putSums(f)
+}
+
+// putSums computes the checksums of IPv4 and TCP (RFC 1071). conntrack verifies
+// them and calls a packet with a wrong one invalid.
+func putSums(f []byte) {
+	clear(f[offIPSum : offIPSum+2])
+	clear(f[offSum : offSum+2])
+	binary.BigEndian.PutUint16(f[offIPSum:], fold(sum(f[ethSize:offSport])))
+	pseudo := sum(f[offSrc:offSport]) + unix.IPPROTO_TCP + tcpSize
+	binary.BigEndian.PutUint16(f[offSum:], fold(pseudo+sum(f[offSport:frameSize])))
+}
+
+func sum(b []byte) (s uint32) {
+	for ; len(b) >= 2; b = b[2:] {
+		s += uint32(b[0])<<8 | uint32(b[1])
+	}
+	return s
+}
+
+func fold(s uint32) uint16 {
+	s = s>>16 + s&0xffff
+	s += s >> 16
+	return ^uint16(s)
+}
+
+func swap4(a, b []byte) {
+	var t [4]byte
+	copy(t[:], a)
+	copy(a[:4], b[:4])
+	copy(b[:4], t[:])
+}
+
+// answers is a socket filter for the frames that a responder answers: TCP to a
+// /16 with exactly these flags. Everything else stays in the kernel.
+func answers(to netip.Prefix, flags uint32) []unix.SockFilter {
+	a := to.Addr().As4()
+	half, byte1 := uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
+	equal, ret := uint16(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
+	return []unix.SockFilter{
+		{Code: half, K: 12},
+		{Code: equal, K: unix.ETH_P_IP, Jf: 7},
+		{Code: half, K: offDst},
+		{Code: equal, K: uint32(a[0])<<8 | uint32(a[1]), Jf: 5},
+		{Code: byte1, K: ethSize + 9},
+		{Code: equal, K: unix.IPPROTO_TCP, Jf: 3},
+		{Code: byte1, K: offFlags},
+		{Code: equal, K: flags, Jf: 1},
+		{Code: ret, K: 0xffff},
+		{Code: ret, K: 0},
+	}
+}

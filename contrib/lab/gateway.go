@@ -1,0 +1,154 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Gateway is a masquerading gateway between a client and a server, each a
+// network namespace of its own:
+//
+//	client up0 172.31.1.2 ── 172.31.1.1 lan0 gateway wan0 172.31.2.1 ── 172.31.2.2 up0 server
+//
+// The client's stack has all of clientNet, so that a socket may bind any address
+// of it; the server's stack has echoAddrs. Flood traffic comes from floodNet and
+// goes to targetNet, which no stack has: nothing answers it but the lab's own
+// responder, and no stack resets it.
+type Gateway struct {
+	Client, Router, Server *Namespace
+
+	echo  *echoServer
+	count *os.File // nf_conntrack_count of Router, kept open
+	claim *claim
+
+	flows  atomic.Uint64 // flows of floods so far: each is a new tuple
+	filled atomic.Uint64 // entries of fills so far
+}
+
+// Options of a gateway.
+type Options struct {
+	// Timeouts are sysctls of the gateway's namespace in seconds, by the part of
+	// the name after "nf_conntrack_": "tcp_timeout_established". They hold for
+	// entries that see a packet later.
+	Timeouts map[string]int
+}
+
+// NewGateway makes a gateway. It is ready for traffic when it returns and must
+// be closed.
+func NewGateway(opts Options) (*Gateway, error) {
+	c, err := newClaim()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{claim: c}
+	if err := g.build(opts); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (g *Gateway) build(opts Options) error {
+	prefix := fmt.Sprintf("glab-%d-%d-", g.claim.Owner.PID, g.claim.Seq)
+	roles := []struct {
+		name string
+		at   **Namespace
+	}{{"client", &g.Client}, {"gw", &g.Router}, {"server", &g.Server}}
+	for _, r := range roles {
+		g.claim.Namespaces = append(g.claim.Namespaces, prefix+r.name)
+	}
+	if err := g.claim.write(); err != nil {
+		return err
+	}
+	for _, r := range roles {
+		n, err := newNamespace(prefix + r.name)
+		if err != nil {
+			return err
+		}
+		*r.at = n
+	}
+	return g.furnish(opts)
+}
+
+// furnish turns three empty namespaces into a network.
+func (g *Gateway) furnish(opts Options) (err error) {
+	if err := g.connect(); err != nil {
+		return err
+	}
+	if err := masquerade(g.Router, wanLink); err != nil {
+		return err
+	}
+	if err := g.SetTimeouts(opts.Timeouts); err != nil {
+		return err
+	}
+	if g.count, err = g.openCount(); err != nil {
+		return err
+	}
+	g.echo, err = startEcho(g.Server)
+	return err
+}
+
+// openCount opens nf_conntrack_count of the gateway. The file stays that
+// namespace's whoever reads it.
+func (g *Gateway) openCount() (f *os.File, err error) {
+	err = g.Router.Do(func() error {
+		f, err = os.Open(sysctlPath(keyCount))
+		return err
+	})
+	return f, err
+}
+
+// Count is the number of entries in the gateway's table.
+func (g *Gateway) Count() (int, error) {
+	var text [16]byte
+	n, err := unix.Pread(int(g.count.Fd()), text[:], 0)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", keyCount, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text[:n])))
+}
+
+// SetTimeouts sets timeouts of the gateway, see Options.
+func (g *Gateway) SetTimeouts(seconds map[string]int) error {
+	return g.Router.Do(func() error {
+		for name, s := range seconds {
+			if err := writeSysctl("net.netfilter.nf_conntrack_"+name, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Reap walks the gateway's table by a dump, which frees entries that have
+// expired, and returns the number it saw. The kernel's own gc takes up to a
+// minute to come by.
+func (g *Gateway) Reap(ctx context.Context) (int, error) {
+	return walkTable(ctx, g.Router)
+}
+
+// Close takes the gateway away. Traffic on it must have been stopped.
+func (g *Gateway) Close() error {
+	var errs []error
+	if g.echo != nil {
+		g.echo.Close()
+	}
+	if g.count != nil {
+		errs = append(errs, g.count.Close())
+	}
+	for _, n := range []*Namespace{g.Client, g.Router, g.Server} {
+		if n != nil {
+			errs = append(errs, n.Close())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // the claim stays for Cleanup
+	}
+	return g.claim.drop()
+}

@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// netnsDir is where named namespaces are mounted, as iproute2 has it.
+const netnsDir = "/run/netns"
+
+// A Namespace is a named network namespace of the lab.
+type Namespace struct {
+	Name string
+
+	ns    netns.NsHandle
+	links *netlink.Handle
+}
+
+// newNamespace makes a namespace with nothing but a loopback that is up. The
+// name must have been claimed.
+func newNamespace(name string) (*Namespace, error) {
+	n := &Namespace{Name: name, ns: netns.None()}
+	err := onOwnThread(func() (err error) {
+		n.ns, err = netns.NewNamed(name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make namespace %s: %w", name, err)
+	}
+	if n.links, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE); err != nil {
+		return nil, errors.Join(fmt.Errorf("open rtnetlink in %s: %w", name, err), n.Close())
+	}
+	if err := n.linkUp("lo"); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// Path is where the namespace is mounted.
+func (n *Namespace) Path() string { return filepath.Join(netnsDir, n.Name) }
+
+// Do runs fn on a thread inside the namespace. Goroutines that fn starts are
+// not inside; sockets that it opens stay inside.
+func (n *Namespace) Do(fn func() error) error {
+	return onOwnThread(func() error {
+		if err := netns.Set(n.ns); err != nil {
+			return fmt.Errorf("enter namespace %s: %w", n.Name, err)
+		}
+		return fn()
+	})
+}
+
+// onOwnThread runs fn on a thread that nobody else will use: it is locked and
+// never unlocked, so the runtime ends it with the goroutine and no other
+// goroutine can find itself in a strange namespace.
+func onOwnThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- recovered(fn)
+	}()
+	return <-done
+}
+
+// Sysctl reads a key as the namespace has it, "net.netfilter.nf_conntrack_count".
+func (n *Namespace) Sysctl(key string) (value int, err error) {
+	err = n.Do(func() error {
+		value, err = readSysctl(key)
+		return err
+	})
+	return value, err
+}
+
+// SetSysctl writes a key of the namespace.
+func (n *Namespace) SetSysctl(key string, value int) error {
+	return n.Do(func() error { return writeSysctl(key, value) })
+}
+
+// Close unmounts the namespace and lets go of it. The kernel frees it, with
+// links, entries and rules, when the last socket in it is closed.
+func (n *Namespace) Close() error {
+	if n.links != nil {
+		n.links.Close()
+	}
+	var err error
+	if n.ns.IsOpen() {
+		err = n.ns.Close()
+	}
+	return errors.Join(err, deleteNamespace(n.Name))
+}
+
+// deleteNamespace removes a name whether it is mounted, merely a file because
+// its maker died in between, or gone.
+func deleteNamespace(name string) error {
+	path := filepath.Join(netnsDir, name)
+	err := unix.Unmount(path, unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount namespace %s: %w", name, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+func sysctlPath(key string) string {
+	return "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
+}
+
+func readSysctl(key string) (int, error) {
+	text, err := os.ReadFile(sysctlPath(key))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	return value, nil
+}
+
+func writeSysctl(key string, value int) error {
+	// Not created: a key that is missing is a module that is missing.
+	f, err := os.OpenFile(sysctlPath(key), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	_, err = f.WriteString(strconv.Itoa(value))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %d to %s: %w", value, key, err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/conntrack"
+)
+
+// Tests whose names begin with TestRoot need root and fail without it: run the
+// others with -skip '^TestRoot'.
+
+// newTestGateway makes a gateway that the test's end takes away.
+func newTestGateway(t *testing.T, opts Options) *Gateway {
+	t.Helper()
+	g, err := NewGateway(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// lower holds the machine's max for the test. Others may hold it for a while.
+func lower(t *testing.T, max int) *MaxHold {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	h, err := Lower(ctx, max)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := h.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// entries dumps the gateway's table by a library that shares no code with ours.
+func entries(t *testing.T, g *Gateway) []conntrack.Flow {
+	t.Helper()
+	c, err := conntrack.Dial(&netlink.Config{NetNS: int(g.Router.ns)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	flows, err := c.Dump(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flows
+}
+
+func mustCount(t *testing.T, g *Gateway) int {
+	t.Helper()
+	n, err := g.Count()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
