@@ -1,0 +1,95 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+const versionKey = "version"
+
+func setVersion(_ *File, v any) error {
+	switch n, ok := v.(int64); {
+	case !ok || n < 1:
+		return fmt.Errorf("want %d, got %s", Version, describe(v))
+	case n > Version:
+		return fmt.Errorf("%d is newer than this program understands (%d)", n, Version)
+	}
+	return nil
+}
+
+// version is the index of the version among the entries, -1 without one.
+func version(entries []entry) int {
+	return slices.IndexFunc(entries, func(e entry) bool { return e.key.String() == versionKey })
+}
+
+func newer(entries []entry) bool {
+	i := version(entries)
+	if i < 0 {
+		return false
+	}
+	n, _ := entries[i].value.(int64)
+	return n > Version
+}
+
+// check asks what no value shows alone.
+func (r *reading) check() {
+	if !r.written(versionKey) {
+		r.report(place{1, 1}, versionKey, fmt.Sprintf("missing: write version = %d at the top", Version))
+	}
+	p := &r.file.Policy
+	if p.Watch.Low >= p.Watch.High {
+		r.conflict("watch.low", "watch.high", fmt.Sprintf("low (%s) must be below high (%s)",
+			figure(p.Watch.Low), figure(p.Watch.High)))
+	}
+	r.outlasts("raise_max", p.RaiseMax.Hold, p.RaiseMax.Check)
+	r.outlasts("grow_buckets", p.GrowBuckets.Hold, p.GrowBuckets.Check)
+	r.approve("raise_max", &p.RaiseMax.Mode)
+	r.approve("grow_buckets", &p.GrowBuckets.Mode)
+}
+
+// outlasts refuses a change that would be undone before its effect is judged.
+func (r *reading) outlasts(table string, hold, check span) {
+	if hold < check {
+		r.conflict(table+".hold", table+".check", fmt.Sprintf("hold (%s) must not be shorter than check (%s)",
+			short(hold), short(check)))
+	}
+}
+
+// conflict reports two settings that can't both stand, at the later one written.
+// It is silent when one of them has a problem of its own.
+func (r *reading) conflict(a, b, message string) {
+	if r.bad[a] || r.bad[b] || r.draft.mentions(a) || r.draft.mentions(b) {
+		return
+	}
+	at, key := place{1, 1}, a
+	for _, name := range []string{a, b} {
+		if v, ok := r.seen[name]; ok && at.before(v.at) {
+			at, key = v.at, name
+		}
+	}
+	r.report(at, key, message)
+}
+
+// approve holds a measure to its approval, which is its ceiling written in the
+// file. Without it the measure advises at most; a file that asks it in so many
+// words to act is refused, whatever the global mode says today.
+func (r *reading) approve(table string, own *policy.Mode) {
+	ceiling, asked := table+".ceiling", table+".mode"
+	if *own < policy.Act || r.bad[asked] || r.written(ceiling) {
+		return
+	}
+	*own = policy.Advise
+	if v, ok := r.seen[asked]; ok {
+		r.report(v.at, ceiling, fmt.Sprintf(
+			`mode "act" needs a ceiling in [%s]: it is the approval, and the default is not yours`, table))
+	}
+}
+
+// written reports whether a setting stands in the file, right or wrong or in a
+// line that could not be read.
+func (r *reading) written(name string) bool {
+	_, seen := r.seen[name]
+	return seen || r.draft.mentions(name)
+}

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// Version is the version of the policy file's language.
+const Version = 1
+
+// maxSize is the size in bytes of the largest policy file: ten times that of
+// guardian.toml.example, and little enough that no text takes the parser long.
+const maxSize = 64 << 10
+
+// A File is a policy file that was read and found right.
+type File struct {
+	Policy    policy.Config
+	Namespace string // path of the guarded network namespace, "" for our own
+	Hash      string // SHA-256 of the text in hexadecimal, "" without a file
+}
+
+// Default is the policy in force when there is no file.
+func Default() File { return File{Policy: policy.Default()} }
+
+// Load reads the policy file at path. The error wraps [io/fs.ErrNotExist] when
+// there is none, and is [Problems] when there is one with mistakes; on every
+// error the File is [Default].
+func Load(path string) (File, error) {
+	text, err := read(path)
+	if err != nil {
+		return Default(), fmt.Errorf("read policy: %w", err)
+	}
+	f, problems := Parse(path, text)
+	if len(problems) > 0 {
+		return f, problems
+	}
+	return f, nil
+}
+
+// read returns the content of a regular file. It opens without blocking: a FIFO
+// that nobody writes would otherwise hold the daemon for ever.
+func read(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is a %s, not a regular file", path, typeOf(info.Mode()))
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxSize {
+		return nil, fmt.Errorf("%s: %w", path, errTooLarge)
+	}
+	return text, nil
+}
+
+var errTooLarge = fmt.Errorf("larger than %d KiB, which no policy needs", maxSize>>10)
+
+func typeOf(m os.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&os.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&os.ModeCharDevice != 0:
+		return "character device"
+	case m&os.ModeDevice != 0:
+		return "block device"
+	}
+	return "special file"
+}
+
+// Parse reads a policy from its text; name stands for the file in problems. With
+// problems the File is [Default].
+func Parse(name string, text []byte) (File, Problems) {
+	r := reading{name: name, file: Default(), seen: map[string]value{}, bad: map[string]bool{}}
+	if len(text) > maxSize {
+		r.report(place{1, 1}, syntaxKey, errTooLarge.Error())
+		return Default(), r.problems
+	}
+	r.take(newDraft(string(text)))
+	if len(r.problems) > 0 {
+		r.problems.sort()
+		return Default(), r.problems
+	}
+	sum := sha256.Sum256(text)
+	r.file.Hash = hex.EncodeToString(sum[:])
+	return r.file, nil
+}
+
+// A reading is one pass over a policy text.
+type reading struct {
+	name     string
+	file     File
+	draft    *draft
+	seen     map[string]value // the settings that are written, by name
+	bad      map[string]bool  // those with a problem
+	problems Problems
+}
+
+// A value is what a setting was given and where.
+type value struct {
+	any
+	at place
+}
+
+func (r *reading) report(at place, key, message string) {
+	r.problems = append(r.problems, Problem{r.name, at.line, at.col, printable(key), printable(message)})
+}
+
+// take reads all settings of the draft. A file for a newer program is not read
+// beyond its version: what it says may mean something else by then.
+func (r *reading) take(d *draft) {
+	r.draft = d
+	entries, err := d.repair()
+	for _, f := range d.faults {
+		r.report(f.at, f.key, f.describe(entries))
+	}
+	if err != nil {
+		r.report(place{1, 1}, syntaxKey, err.Error())
+		return
+	}
+	if newer(entries) {
+		r.set(entries[version(entries)])
+		return
+	}
+	for _, e := range entries {
+		r.set(e)
+	}
+	r.check()
+}
+
+// set puts one entry of the text into the File.
+func (r *reading) set(e entry) {
+	name := e.key.String()
+	s, known := settings[name]
+	switch {
+	case known:
+		r.seen[name] = value{e.value, e.at}
+		if err := s.set(&r.file, e.value); err != nil {
+			r.bad[name] = true
+			r.report(e.at, name, err.Error())
+		}
+	case !tables[name]:
+		r.report(e.start, name, unknown(e.key))
+	default:
+		if _, ok := e.value.(map[string]any); !ok {
+			r.report(e.start, name, fmt.Sprintf("is a table: want [%s] on a line of its own, got %s", name, describe(e.value)))
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+func TestParseSetsValues(t *testing.T) {
+	text := `version = 1
+mode = "act"
+namespace = "/run/netns/gw"
+watch.high = "90 %"
+watch.low = 0.1
+memory = { budget = "12.5%", tables = 3 }
+[raise_max]
+ceiling = 4_194_304
+step = 1.5
+hold = "1h30m"
+[grow_buckets]
+mode = "observe"
+shrink = true
+`
+	got, problems := Parse("p", []byte(text))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want := Default()
+	want.Hash = got.Hash
+	want.Namespace = "/run/netns/gw"
+	p := &want.Policy
+	p.Mode = policy.Act
+	p.Watch.High, p.Watch.Low = 0.9, 0.1
+	p.Memory.Budget, p.Memory.Tables = 0.125, 3
+	p.RaiseMax.Ceiling, p.RaiseMax.Step, p.RaiseMax.Hold = 4<<20, 1.5, 90*time.Minute
+	p.GrowBuckets.Mode, p.GrowBuckets.Shrink = policy.Observe, true
+	if got != want {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// A measure acts only if its ceiling is written in the file.
+func TestApproval(t *testing.T) {
+	tests := []struct {
+		name, text string
+		raise      policy.Mode
+		problem    string // of raise_max.ceiling, "" for none
+	}{
+		{"ceiling", "mode = 'act'\n[raise_max]\nceiling = 5", policy.Act, ""},
+		{"both", "mode = 'act'\n[raise_max]\nmode = 'act'\nceiling = 5", policy.Act, ""},
+		{"global alone", "mode = 'act'", policy.Advise, ""},
+		{"no global", "[raise_max]\nstep = 3", policy.Advise, ""},
+		{"other ceiling", "mode = 'act'\n[grow_buckets]\nceiling = 5", policy.Advise, ""},
+		{"own", "mode = 'act'\n[raise_max]\nmode = 'act'", 0, "p:4:8"},
+		{"own, global advises", "[raise_max]\nmode = 'act'", 0, "p:3:8"},
+		{"less", "mode = 'act'\n[raise_max]\nmode = 'observe'", policy.Observe, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f, problems := Parse("p", []byte("version = 1\n"+test.text))
+			if test.problem != "" {
+				want := test.problem + `: raise_max.ceiling: mode "act" needs a ceiling`
+				if !strings.HasPrefix(problems.Error(), want) {
+					t.Errorf("got %q, want %q", problems, want)
+				}
+				if f != Default() {
+					t.Errorf("got %+v beside a problem", f)
+				}
+				return
+			}
+			if len(problems) > 0 || f.Policy.RaiseMax.Mode != test.raise {
+				t.Errorf("got mode %d and %v, want %d", f.Policy.RaiseMax.Mode, problems, test.raise)
+			}
+		})
+	}
+}
+
+func TestHashTellsTexts(t *testing.T) {
+	a, _ := Parse("p", []byte("version = 1\n"))
+	b, _ := Parse("q", []byte("version = 1 \n"))
+	c, _ := Parse("q", []byte("version = 1\n"))
+	if a.Hash == b.Hash || a.Hash != c.Hash {
+		t.Errorf("hashes %s, %s, %s", a.Hash, b.Hash, c.Hash)
+	}
+}
+
+func TestLoadProblems(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "guardian.toml")
+	if err := os.WriteFile(path, []byte("version = 1\nmoed = 'act'\nmode = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Load(path)
+	var problems Problems
+	if !errors.As(err, &problems) || len(problems) != 2 {
+		t.Fatalf("got %v, want two problems", err)
+	}
+	want := path + `:2:1: moed: unknown; did you mean "mode"?` + "\n" +
+		path + `:3:8: mode: want "off", "observe", "advise" or "act", got the number 1`
+	if err.Error() != want {
+		t.Errorf("got\n%s\nwant\n%s", err, want)
+	}
+	if f != Default() {
+		t.Errorf("got %+v beside a problem", f)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	large, pipe := filepath.Join(dir, "large"), filepath.Join(dir, "pipe")
+	if err := os.WriteFile(large, []byte("version = 1\n"+strings.Repeat("#\n", maxSize/2)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ path, want string }{
+		{dir, "read policy: " + dir + " is a directory, not a regular file"},
+		{pipe, "read policy: " + pipe + " is a named pipe, not a regular file"},
+		{"/dev/zero", "read policy: /dev/zero is a character device, not a regular file"},
+		{large, "read policy: " + large + ": larger than 64 KiB, which no policy needs"},
+		{filepath.Join(dir, "none"), "read policy: open " + dir + "/none: no such file or directory"},
+	}
+	for _, test := range tests {
+		f, err := Load(test.path)
+		if err == nil || err.Error() != test.want {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+		if f != Default() {
+			t.Errorf("%s: got %+v beside an error", test.path, f)
+		}
+		if none := filepath.Base(test.path) == "none"; errors.Is(err, fs.ErrNotExist) != none {
+			t.Errorf("%s: is ErrNotExist = %v", test.path, !none)
+		}
+	}
+}
+
+// What makes the parser slow is refused, so no file holds up a start or reload.
+func TestParseIsQuick(t *testing.T) {
+	const n = 20_000
+	texts := map[string]string{
+		"inline tables":      "x = " + strings.Repeat("{a=", n),
+		"inline, over lines": "x = " + strings.Repeat("{a=\n", n/2),
+		"lists":              "x = " + strings.Repeat("[\n", n),
+		"dotted keys":        strings.Repeat(strings.Repeat("a.", 500)+"b = 1\n", maxSize/1010),
+		"dotted tables":      strings.Repeat("["+strings.Repeat("a.", 500)+"b]\n", maxSize/1010),
+		"open string":        "x = \"\"\"\n" + strings.Repeat("x\n", n),
+		"faults":             strings.Repeat("x\n", n),
+		"headers":            strings.Repeat("[watch]\nx\n", n/4),
+		"size":               strings.Repeat("#", maxSize+1),
+	}
+	for name, text := range texts {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			_, problems := Parse("p", []byte(text))
+			t.Logf("%v, %d problems", time.Since(begin), len(problems))
+			if len(problems) == 0 || len(problems) > 100 {
+				t.Errorf("%d problems", len(problems))
+			}
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"high", "low", "horizon", "window", "worst_fill_rate"}
+	for unknown, want := range map[string]string{
+		"hihg": "high", "Low": "low", "horizont": "horizon", "worstfillrate": "worst_fill_rate",
+		"worst-fill-rate": "worst_fill_rate", "x": "", "": "", "ceiling": "", "lo": "",
+	} {
+		if got := Nearest(unknown, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", unknown, got, want)
+		}
+	}
+}
+
+func ExampleProblems() {
+	_, problems := Parse("guardian.toml", []byte("version = 1\nmode = \"axt\"\n[watch]\nhorizon = 5\n"))
+	fmt.Println(problems)
+	// Output:
+	// guardian.toml:2:8: mode: want "off", "observe", "advise" or "act", got "axt"; did you mean "act"?
+	// guardian.toml:4:11: watch.horizon: a duration needs a unit (ms, s, m, h): write "5s" for seconds
+}

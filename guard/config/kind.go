@@ -1,0 +1,194 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// Short for the schema's sake.
+type (
+	mode = policy.Mode
+	span = time.Duration
+)
+
+// modes are the words for the modes, by [policy.Mode].
+var modes = []string{policy.Off: "off", policy.Observe: "observe", policy.Advise: "advise", policy.Act: "act"}
+
+func aMode(v any) (mode, error) {
+	for m, word := range modes {
+		if v == any(word) {
+			return mode(m), nil
+		}
+	}
+	err := fmt.Errorf(`want "off", "observe", "advise" or "act", got %s`, describe(v))
+	if s, ok := v.(string); ok && Nearest(s, modes) != "" {
+		err = fmt.Errorf("%w; did you mean %q?", err, Nearest(s, modes))
+	}
+	return 0, err
+}
+
+func aFlag(v any) (bool, error) {
+	if b, ok := v.(bool); ok {
+		return b, nil
+	}
+	return false, fmt.Errorf("want true or false, got %s", describe(v))
+}
+
+// aPath is an absolute path, or empty.
+func aPath(v any) (string, error) {
+	s, ok := v.(string)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("want a path in quotes, got %s", describe(v))
+	case s != "" && !path.IsAbs(s):
+		return "", fmt.Errorf("want an absolute path such as %q, got %s", path.Join("/run/netns", s), describe(v))
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "", errors.New("a path can't hold control characters")
+	}
+	return s, nil
+}
+
+// whole is a whole number from lo to hi.
+func whole(lo, hi int) func(any) (int, error) {
+	return func(v any) (int, error) {
+		n, ok := v.(int64)
+		if !ok {
+			return 0, fmt.Errorf("want a whole number from %d to %d, got %s", lo, hi, describe(v))
+		}
+		if n < int64(lo) || n > int64(hi) {
+			return 0, fmt.Errorf("must be from %d to %d, got %d", lo, hi, n)
+		}
+		return int(n), nil
+	}
+}
+
+// number is a number from lo to hi, with a fraction or without.
+func number(lo, hi float64) func(any) (float64, error) {
+	return func(v any) (float64, error) {
+		f, ok := float(v)
+		if !ok {
+			return 0, fmt.Errorf("want a number from %s to %s, got %s", figure(lo), figure(hi), describe(v))
+		}
+		return within(f, lo, hi)
+	}
+}
+
+// ratio is a share from lo to hi of 1, as a number or as a string of percent.
+func ratio(lo, hi float64) func(any) (float64, error) {
+	return func(v any) (float64, error) {
+		f, ok := float(v)
+		s, text := v.(string)
+		if text {
+			f, ok = percent(s)
+		}
+		if !ok {
+			return 0, fmt.Errorf(`want a share such as 0.8 or "80%%", got %s`, describe(v))
+		}
+		got, err := within(f, lo, hi)
+		if err != nil && !text && f > 1 && f <= 100 {
+			err = fmt.Errorf(`%w; for %s percent write "%[2]s%%"`, err, figure(f))
+		}
+		return got, err
+	}
+}
+
+// percent reads "80%" and "80 %" as 0.8.
+func percent(s string) (float64, bool) {
+	digits, ok := strings.CutSuffix(s, "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+	return f / 100, ok && err == nil
+}
+
+func float(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}
+
+// within refuses what is not from lo to hi; not a number is neither.
+func within(f, lo, hi float64) (float64, error) {
+	if f >= lo && f <= hi {
+		return f, nil
+	}
+	return 0, fmt.Errorf("must be from %s to %s, got %s", figure(lo), figure(hi), figure(f))
+}
+
+// figure writes a number without an exponent as long as people can read it.
+func figure(f float64) string {
+	if f > -1e12 && f < 1e12 {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
+}
+
+// duration is a span from lo to hi with its unit.
+func duration(lo, hi span) func(any) (span, error) {
+	return func(v any) (span, error) {
+		if n, bare := digits(v); bare {
+			return 0, fmt.Errorf(`a duration needs a unit (ms, s, m, h): write "%ss" for seconds`, n)
+		}
+		s, _ := v.(string)
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, fmt.Errorf(`want a duration such as "500ms", "30s", "10m" or "1h30m", got %s`, describe(v))
+		}
+		if d < lo || d > hi {
+			return 0, fmt.Errorf("must be from %s to %s, got %q", short(lo), short(hi), s)
+		}
+		return d, nil
+	}
+}
+
+// digits reports whether v is a number alone, in quotes or not, and writes it.
+func digits(v any) (string, bool) {
+	if s, ok := v.(string); ok {
+		_, err := strconv.ParseFloat(s, 64)
+		return s, err == nil
+	}
+	f, ok := float(v)
+	return figure(f), ok
+}
+
+// short writes a duration without the parts that are zero.
+func short(d span) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// describe says what stands in the file in place of what should.
+func describe(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strconv.Quote(v)
+	case int64:
+		return "the number " + strconv.FormatInt(v, 10)
+	case float64:
+		return "the number " + figure(v)
+	case bool:
+		return strconv.FormatBool(v)
+	case time.Time:
+		return "a date or a time"
+	case map[string]any:
+		return "a table"
+	case []map[string]any:
+		return "a list of tables"
+	}
+	return "a list"
+}

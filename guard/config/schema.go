@@ -1,0 +1,104 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// A setting is one key of the policy file.
+type setting struct {
+	name  string                     // dotted
+	field func(f *File) any          // pointer to what it sets, nil for the version
+	set   func(f *File, v any) error // v is as the TOML parser gives it
+}
+
+// split parts the name into table and key.
+func (s setting) split() (table, name string) {
+	if table, name, ok := strings.Cut(s.name, "."); ok {
+		return table, name
+	}
+	return "", s.name
+}
+
+// key is the setting of one field, of one kind.
+func key[T any](name string, field func(*File) *T, kind func(any) (T, error)) setting {
+	return setting{
+		name:  name,
+		field: func(f *File) any { return field(f) },
+		set: func(f *File, v any) error {
+			t, err := kind(v)
+			if err == nil {
+				*field(f) = t
+			}
+			return err
+		},
+	}
+}
+
+const (
+	day = 24 * time.Hour
+	// month is the longest of all spans: what is meant to last longer belongs
+	// into sysctl.d.
+	month = 30 * day
+	// maxEntries is the largest value of nf_conntrack_max, an int in the kernel.
+	maxEntries = 1<<31 - 1
+)
+
+// schema holds every key of the file once. The bounds keep out slips of the
+// hand and what would make a rule meaningless, not bad judgement.
+var schema = []setting{
+	{name: versionKey, set: setVersion},
+	key("mode", func(f *File) *mode { return &f.Policy.Mode }, aMode),
+	key("namespace", func(f *File) *string { return &f.Namespace }, aPath),
+
+	key("watch.high", func(f *File) *float64 { return &f.Policy.Watch.High }, ratio(0.01, 1)),
+	// Raises aim at the low mark: at 0 no table would be large enough.
+	key("watch.low", func(f *File) *float64 { return &f.Policy.Watch.Low }, ratio(0.01, 0.99)),
+	key("watch.horizon", func(f *File) *span { return &f.Policy.Watch.Horizon }, duration(time.Second, time.Hour)),
+	// The readings of a whole window are kept in memory.
+	key("watch.window", func(f *File) *span { return &f.Policy.Watch.Window }, duration(time.Second, 10*time.Minute)),
+	key("watch.calm", func(f *File) *span { return &f.Policy.Watch.Calm }, duration(time.Second, day)),
+	// 150 million is the packet rate of 100 Gbit/s at the smallest frame.
+	key("watch.worst_fill_rate", func(f *File) *float64 { return &f.Policy.Watch.WorstFillRate }, number(1, 150e6)),
+	// With a floor of 0 no losses at all would be trouble.
+	key("watch.loss_floor", func(f *File) *int { return &f.Policy.Watch.LossFloor }, whole(1, 1_000_000_000)),
+	key("watch.yield_for", func(f *File) *span { return &f.Policy.Watch.YieldFor }, duration(time.Second, month)),
+
+	key("memory.budget", func(f *File) *float64 { return &f.Policy.Memory.Budget }, ratio(0.01, 1)),
+	key("memory.entry_bytes", func(f *File) *int { return &f.Policy.Memory.EntryBytes }, whole(64, 65_536)),
+	key("memory.tables", func(f *File) *int { return &f.Policy.Memory.Tables }, whole(1, 100_000)),
+
+	key("raise_max.mode", func(f *File) *mode { return &f.Policy.RaiseMax.Mode }, aMode),
+	key("raise_max.ceiling", func(f *File) *int { return &f.Policy.RaiseMax.Ceiling }, whole(1, maxEntries)),
+	key("raise_max.step", func(f *File) *float64 { return &f.Policy.RaiseMax.Step }, number(1.01, 16)),
+	key("raise_max.reach", func(f *File) *span { return &f.Policy.RaiseMax.Reach }, duration(time.Second, day)),
+	key("raise_max.cooldown", func(f *File) *span { return &f.Policy.RaiseMax.Cooldown }, duration(100*time.Millisecond, month)),
+	key("raise_max.hold", func(f *File) *span { return &f.Policy.RaiseMax.Hold }, duration(time.Second, month)),
+	key("raise_max.check", func(f *File) *span { return &f.Policy.RaiseMax.Check }, duration(time.Second, day)),
+	// Without room above the count the next new flow would be dropped.
+	key("raise_max.margin", func(f *File) *float64 { return &f.Policy.RaiseMax.Margin }, ratio(0.05, 1)),
+
+	key("grow_buckets.mode", func(f *File) *mode { return &f.Policy.GrowBuckets.Mode }, aMode),
+	key("grow_buckets.ceiling", func(f *File) *int { return &f.Policy.GrowBuckets.Ceiling }, whole(1, maxEntries)),
+	// A mean of 2 is what the kernel's own sizing aims at.
+	key("grow_buckets.chain", func(f *File) *float64 { return &f.Policy.GrowBuckets.Chain }, number(2, 1024)),
+	// Each resize stalls all packets for up to a second.
+	key("grow_buckets.cooldown", func(f *File) *span { return &f.Policy.GrowBuckets.Cooldown }, duration(10*time.Second, month)),
+	key("grow_buckets.hold", func(f *File) *span { return &f.Policy.GrowBuckets.Hold }, duration(time.Second, month)),
+	key("grow_buckets.check", func(f *File) *span { return &f.Policy.GrowBuckets.Check }, duration(time.Second, day)),
+	key("grow_buckets.shrink", func(f *File) *bool { return &f.Policy.GrowBuckets.Shrink }, aFlag),
+}
+
+// settings and tables are the schema by name.
+var settings, tables = index()
+
+func index() (map[string]setting, map[string]bool) {
+	s, t := map[string]setting{}, map[string]bool{}
+	for _, key := range schema {
+		s[key.name] = key
+		if table, _ := key.split(); table != "" {
+			t[table] = true
+		}
+	}
+	return s, t
+}

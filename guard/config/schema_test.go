@@ -1,0 +1,171 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+const examplePath = "../../guardian.toml.example"
+
+// Every field of a File but the hash has exactly one key, named after it, and
+// that key sets that field.
+func TestSchemaMirrorsFile(t *testing.T) {
+	var f File
+	want := fields("", reflect.ValueOf(&f).Elem())
+	delete(want, "hash")
+	want[versionKey] = nil
+	for _, s := range schema {
+		field, ok := want[s.name]
+		if !ok {
+			t.Errorf("%s has no field, or stands twice", s.name)
+			continue
+		}
+		delete(want, s.name)
+		if s.field != nil && s.field(&f) != field {
+			t.Errorf("%s sets another field", s.name)
+		}
+	}
+	for name := range want {
+		t.Errorf("%s is missing", name)
+	}
+}
+
+// fields returns pointers to all leaves of a struct by their dotted names.
+func fields(in string, v reflect.Value) map[string]any {
+	all := map[string]any{}
+	for i := range v.NumField() {
+		name := in + snake(v.Type().Field(i).Name)
+		switch {
+		case name == "policy":
+			for k, p := range fields("", v.Field(i)) {
+				all[k] = p
+			}
+		case v.Field(i).Kind() == reflect.Struct:
+			for k, p := range fields(name+".", v.Field(i)) {
+				all[k] = p
+			}
+		default:
+			all[name] = v.Field(i).Addr().Interface()
+		}
+	}
+	return all
+}
+
+func snake(name string) string {
+	var b strings.Builder
+	for i, c := range name {
+		if unicode.IsUpper(c) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
+}
+
+// The example is the documentation of the defaults, so it must be them, in full.
+func TestExampleIsDefault(t *testing.T) {
+	got, err := Load(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Hash) != 64 {
+		t.Errorf("hash %q is not a SHA-256", got.Hash)
+	}
+	got.Hash = ""
+	if got != Default() {
+		t.Errorf("example says\n%+v\nbut the default is\n%+v", got, Default())
+	}
+}
+
+func TestExampleHoldsEverySetting(t *testing.T) {
+	text, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range schema {
+		if !slices.ContainsFunc(entries, func(e entry) bool { return e.key.String() == s.name }) {
+			t.Errorf("%s is not in the example", s.name)
+		}
+	}
+}
+
+// The bounds that the example tells are those of the schema: one beyond each is
+// refused, each itself is taken.
+func TestExampleTellsBounds(t *testing.T) {
+	text, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounds := regexp.MustCompile(`# From ([\d.]+[a-z]*)(?: to ([\d.]+[a-z]*))?[.,]`)
+	table, lo, hi, told := "", "", "", 0
+	for line := range strings.Lines(string(text)) {
+		name, _, isKey := strings.Cut(strings.TrimSpace(line), " =")
+		if m := bounds.FindStringSubmatch(line); m != nil {
+			lo, hi = m[1], strings.TrimRight(m[2], ".")
+			lo = strings.TrimRight(lo, ".")
+		}
+		switch {
+		case strings.HasPrefix(line, "["):
+			table = strings.Trim(line, "[]\n") + "."
+		case isKey && !strings.HasPrefix(line, "#") && lo != "":
+			told++
+			testBounds(t, table+name, lo, hi)
+			lo, hi = "", ""
+		}
+	}
+	if told < 20 {
+		t.Errorf("only %d bounds found in the example", told)
+	}
+}
+
+func testBounds(t *testing.T, name, lo, hi string) {
+	t.Helper()
+	if strings.ContainsAny(lo, "smh") {
+		lo, hi = `"`+lo+`"`, `"`+hi+`"`
+	}
+	takes(t, name, lo, true)
+	takes(t, name, below(lo), false)
+	if hi != "" {
+		takes(t, name, hi, true)
+		takes(t, name, above(hi), false)
+	}
+}
+
+func takes(t *testing.T, name, text string, want bool) {
+	t.Helper()
+	_, problems := Parse("p", []byte("version = 1\n"+name+" = "+text+"\n"))
+	refused := slices.ContainsFunc(problems, func(p Problem) bool {
+		return p.Key == name && strings.HasPrefix(p.Message, "must be from")
+	})
+	if refused == want {
+		t.Errorf("%s = %s: taken %v, want %v: %v", name, text, !refused, want, problems)
+	}
+}
+
+// below and above are the next value outside a bound.
+func below(text string) string {
+	if strings.HasPrefix(text, `"`) {
+		return `"0.09s"`
+	}
+	if strings.Contains(text, ".") {
+		return "0.004"
+	}
+	return "0"
+}
+
+func above(text string) string {
+	switch {
+	case strings.HasSuffix(text, `h"`), strings.HasSuffix(text, `m"`):
+		return strings.TrimSuffix(text, `"`) + `1ms"`
+	}
+	return text + "1"
+}
