@@ -1,13 +1,8 @@
 package stat
 
 import (
-	"net"
 	"slices"
 	"testing"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns/netnstest"
@@ -38,15 +33,14 @@ func TestRootFileExistsWithoutHooks(t *testing.T) {
 func TestRootReadIsFresh(t *testing.T) {
 	path := netnstest.New(t)
 	var r *Reader
-	inside(t, path, func() (err error) { track(t); r, err = Open(); return err })
+	inside(t, path, func() (err error) { netnstest.Track(t); r, err = Open(); return err })
 	defer r.Close()
 	if first, err := r.Read(); err != nil || first != (Counters{}) {
 		t.Fatalf("first reading %v, %v, want zeros", first, err)
 	}
 	for range 3 {
-		inside(t, path, func() error { sendInvalid(t, 100); return nil })
+		inside(t, path, func() error { netnstest.SendInvalid(t, 100); return nil })
 		counted, err := r.Read()
-		// Every packet meets conntrack on its way out, and perhaps again on its way in.
 		if err != nil || counted[Invalid] < 100 || counted[Invalid] > 200 {
 			t.Errorf("after 100 invalid packets: %v invalid, %v", counted[Invalid], err)
 		}
@@ -65,8 +59,8 @@ func TestRootReadIsFresh(t *testing.T) {
 // The two sources tell the same, CPU by CPU.
 func TestRootSocketAgreesWithFile(t *testing.T) {
 	inside(t, netnstest.New(t), func() error {
-		track(t)
-		sendInvalid(t, 100)
+		netnstest.Track(t)
+		netnstest.SendInvalid(t, 100)
 		f, err := openFile()
 		if err != nil {
 			return err
@@ -96,51 +90,6 @@ func TestRootSocketAgreesWithFile(t *testing.T) {
 		t.Logf("not told over netlink: %v", s.missing())
 		return nil
 	})
-}
-
-// track brings the loopback up and hooks conntrack into the calling thread's
-// namespace, as a rule that looks at a packet's state does.
-func track(t *testing.T) {
-	t.Helper()
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := nftables.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "track"})
-	chain := c.AddChain(&nftables.Chain{
-		Name: "out", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
-	})
-	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-	}})
-	if err := c.Flush(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// sendInvalid sends TCP segments without any flag, which fit no entry.
-func sendInvalid(t *testing.T, n int) {
-	t.Helper()
-	conn, err := net.Dial("ip4:tcp", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	segment := make([]byte, 20)
-	segment[12] = 5 << 4 // header length in words
-	for range n {
-		if _, err := conn.Write(segment); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func inside(t *testing.T, path string, f func() error) {
