@@ -1,6 +1,9 @@
 package ledger
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // State is how far a change has come.
 //
@@ -47,11 +50,32 @@ type Change struct {
 	// What follows is folded from the records.
 
 	State   State     `json:"state"`
+	Yielded []string  `json:"yielded,omitempty"` // keys of Edits that somebody else owns now
 	Note    string    `json:"note,omitempty"`    // why it ended as it did
 	Outcome string    `json:"outcome,omitempty"` // "helped", "helped, not enough", "did not help"
 	Boot    string    `json:"boot"`              // /proc/sys/kernel/random/boot_id
 	Created time.Time `json:"created"`           // wall clock of the first record
 	Changed time.Time `json:"changed"`           // wall clock of the newest state
-	// Since is the boot clock (CLOCK_BOOTTIME) at the newest state, comparable within one boot only.
+	// Since is the boot clock (CLOCK_BOOTTIME) at the newest state that was
+	// reached in the boot named by Boot; comparable within that boot only.
 	Since time.Duration `json:"since"`
+}
+
+// Ours returns the edits whose keys nobody else has taken.
+func (c *Change) Ours() []Edit {
+	if len(c.Yielded) == 0 {
+		return c.Edits
+	}
+	var ours []Edit
+	for _, e := range c.Edits {
+		if !slices.Contains(c.Yielded, e.Key) {
+			ours = append(ours, e)
+		}
+	}
+	return ours
+}
+
+// valid reports whether s is a state that this format knows.
+func (s State) valid() bool {
+	return s.Open() || s == Undone || s == Failed || s == Yielded || s == Void
 }

@@ -1,0 +1,21 @@
+// Package ledger is the write-ahead record of every change the guardian makes
+// to the kernel.
+//
+// What holds:
+//
+//   - A record counts only once it is on the disk: an append returns after
+//     fdatasync, and the view in memory moves only then.
+//   - Every line carries its own checksum. A last line that is not whole is a
+//     write cut short and is cut off (and kept aside); anything wrong before
+//     the last line is damage, and a damaged ledger is refused, not repaired.
+//   - One process holds the ledger at a time, by a lock that ends with it.
+//   - The file is only ever replaced whole: temporary file, fsync, rename,
+//     fsync of the directory. Being killed at any point is harmless.
+//   - The identifier of a change is never given twice, also after old changes
+//     have been dropped.
+//
+// The file is ledger.jsonl: eight hexadecimal digits of CRC-32C, a space, one
+// JSON record, a newline. The first record names the format.
+//
+// A Ledger is for one goroutine.
+package ledger
