@@ -149,6 +149,7 @@ func TestParseIsQuick(t *testing.T) {
 		"inline tables":      "x = " + strings.Repeat("{a=", n),
 		"inline, over lines": "x = " + strings.Repeat("{a=\n", n/2),
 		"lists":              "x = " + strings.Repeat("[\n", n),
+		"one dotted key":     strings.Repeat("a.", n) + "b = 1\n",
 		"dotted keys":        strings.Repeat(strings.Repeat("a.", 500)+"b = 1\n", maxSize/1010),
 		"dotted tables":      strings.Repeat("["+strings.Repeat("a.", 500)+"b]\n", maxSize/1010),
 		"open string":        "x = \"\"\"\n" + strings.Repeat("x\n", n),

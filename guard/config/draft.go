@@ -29,11 +29,11 @@ type draft struct {
 const (
 	// maxFaults is how many syntax faults are worth telling.
 	maxFaults = 20
-	// maxLine and maxBraces keep a text from being slow on purpose: the parser's
+	// maxLine and maxBrackets keep a text from being slow on purpose: the parser's
 	// time grows with the square of the parts of a dotted key and of the depth
-	// of inline tables (10,000 levels take 17 s).
-	maxLine   = 1024
-	maxBraces = 256
+	// of inline tables (10,000 levels take 17 s, a key of 20,000 parts 31 s).
+	maxLine     = 1024
+	maxBrackets = 256
 	// maxOpen is how many lines back the start of an open string or list is
 	// looked for.
 	maxOpen = 200
@@ -55,12 +55,12 @@ func newDraft(text string) *draft {
 		d.hopeless = errUTF16
 		return d
 	}
-	braces := 0
+	brackets := 0
 	for i, line := range d.lines {
-		braces += strings.Count(line, "{")
+		brackets += strings.Count(line, "{") + strings.Count(line, "[")
 		col, message := misfit(line)
-		if message == "" && braces > maxBraces {
-			col, message = 1, fmt.Sprintf("more than %d braces in one file", maxBraces)
+		if message == "" && brackets > maxBrackets {
+			col, message = 1, fmt.Sprintf("more than %d brackets in one file", maxBrackets)
 		}
 		if message != "" {
 			d.faults = append(d.faults, fault{place{i + 1, col}, syntaxKey, message})
