@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 // A Cleaned says what Cleanup did.
@@ -122,4 +123,25 @@ func settleSizes() error {
 		}
 	}
 	return nil
+}
+
+// Left names what this process has made and not taken away again: claims and
+// namespaces. After everything is closed there is nothing.
+func Left() ([]string, error) {
+	me, err := self()
+	if err != nil {
+		return nil, err
+	}
+	left := []string{}
+	for _, pattern := range []string{
+		filepath.Join(StateDir, fmt.Sprintf("%d-*", me.PID)),
+		filepath.Join(netnsDir, fmt.Sprintf("glab-%d-*", me.PID)),
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, found...)
+	}
+	return left, nil
 }

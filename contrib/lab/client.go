@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,9 +43,14 @@ func openClient(kind int, n uint32) (*client, error) {
 	return &client{kind, os.NewFile(uintptr(fd), "client")}, nil
 }
 
-// exchange finishes connecting, sends n, waits for its echo and closes.
-func (c *client) exchange(n uint32, deadline time.Time) (err error) {
-	defer func() { err = errors.Join(err, c.file.Close()) }()
+// exchange finishes connecting, sends n, waits for its echo and closes. The end of
+// the context closes at once.
+func (c *client) exchange(ctx context.Context, n uint32, deadline time.Time) (err error) {
+	giveUp := context.AfterFunc(ctx, func() { _ = c.file.Close() })
+	defer func() {
+		giveUp()
+		err = errors.Join(err, c.file.Close())
+	}()
 	if err := c.file.SetDeadline(deadline); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ const (
 // A Load is clients at work.
 type Load struct {
 	g        *Gateway
+	ctx      context.Context // of the attempts; that of the pacers ends with Stop
 	deadline time.Duration
 	start    time.Time
 	cancel   context.CancelFunc
@@ -50,20 +52,18 @@ type Load struct {
 	err error
 }
 
-// StartClients lets clients loose on a gateway until Stop or the end of the
-// context.
+// StartClients lets clients loose on a gateway until Stop, which waits for the
+// attempts under way, or the end of the context, which ends them too.
 func (g *Gateway) StartClients(ctx context.Context, c Clients) *Load {
-	ctx, cancel := context.WithCancel(ctx)
-	l := &Load{g: g, deadline: c.Deadline, start: time.Now(), cancel: cancel}
-	if l.deadline == 0 {
-		l.deadline = DefaultDeadline
-	}
+	pacing, cancel := context.WithCancel(ctx)
+	l := &Load{g: g, ctx: ctx, start: time.Now(), cancel: cancel}
+	l.deadline = cmp.Or(c.Deadline, DefaultDeadline)
 	for _, k := range []struct {
 		rate, kind int
 		to         *tally
 	}{{c.TCP, unix.SOCK_STREAM, &l.tcp}, {c.UDP, unix.SOCK_DGRAM, &l.udp}} {
 		if k.rate > 0 {
-			l.pacers.Go(func() { l.fail(g.Client.Do(func() error { return l.pace(ctx, k.rate, k.kind, k.to) })) })
+			l.pacers.Go(func() { l.fail(g.Client.Do(func() error { return l.pace(pacing, k.rate, k.kind, k.to) })) })
 		}
 	}
 	return l
@@ -110,7 +110,7 @@ func (l *Load) begin(kind int, to *tally) error {
 	}
 	l.attempted.Add(1)
 	l.open.Go(func() {
-		err := recovered(func() error { return c.exchange(n, began.Add(l.deadline)) })
+		err := recovered(func() error { return c.exchange(l.ctx, n, began.Add(l.deadline)) })
 		took := time.Since(began)
 		if err != nil {
 			l.failed.Add(1)

@@ -13,7 +13,7 @@ import (
 
 // Messages of ctnetlink, nfnetlink_conntrack.h.
 const (
-	ctNew = uint16(netfilter.NFSubsysCTNetlink)<<8 | 0 // IPCTNL_MSG_CT_NEW
+	ctNew = uint16(netfilter.NFSubsysCTNetlink) << 8   // IPCTNL_MSG_CT_NEW, which is 0
 	ctGet = uint16(netfilter.NFSubsysCTNetlink)<<8 | 1 // IPCTNL_MSG_CT_GET
 )
 

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+)
+
+type floodFlags struct {
+	flood   lab.Flood
+	pattern string
+	clients lab.Clients
+	max     int
+	json    bool
+}
+
+// A floodResult is what a flood came to, and what it did to others.
+type floodResult struct {
+	Flood   lab.FloodReport  `json:"flood"`
+	Clients lab.ClientReport `json:"clients"`
+	Count   int              `json:"count"` // entries when it was over
+}
+
+func floodCommand() *cobra.Command {
+	var f floodFlags
+	cmd := &cobra.Command{
+		Use:   "flood",
+		Short: "Flood a gateway with new flows",
+		Long: `Make a gateway, send a flood of new flows through it and count what well-behaved
+clients lose meanwhile.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return flood(cmd, f) },
+	}
+	cmd.Flags().StringVar(&f.pattern, "pattern", string(lab.Assured), "what the entries become: half-open or assured")
+	cmd.Flags().IntVar(&f.flood.Rate, "rate", 16_384, "new flows per second; 0 is as fast as it goes")
+	cmd.Flags().IntVar(&f.flood.Count, "count", 0, "end after this many flows")
+	cmd.Flags().DurationVar(&f.flood.For, "for", 10*time.Second, "end after this long")
+	cmd.Flags().IntVar(&f.flood.Sources, "sources", 256, "client addresses that the flows come from")
+	cmd.Flags().IntVar(&f.clients.TCP, "tcp", 200, "new connections of well-behaved clients per second")
+	cmd.Flags().IntVar(&f.clients.UDP, "udp", 0, "UDP exchanges of well-behaved clients per second")
+	maxFlag(cmd, &f.max)
+	jsonFlag(cmd, &f.json)
+	return cmd
+}
+
+func (f *floodFlags) check() error {
+	switch f.flood.Pattern = lab.Pattern(f.pattern); {
+	case f.flood.Pattern != lab.HalfOpen && f.flood.Pattern != lab.Assured:
+		return usageError{fmt.Errorf("no pattern %q, only %s and %s", f.pattern, lab.HalfOpen, lab.Assured)}
+	case f.flood.Rate < 0 || f.flood.Count < 0 || f.flood.Sources < 1:
+		return usageError{errors.New("rate and count must not be negative, and there must be a source")}
+	case f.flood.For <= 0:
+		return usageError{errors.New("a flood must have an end: give --for")}
+	case f.clients.TCP < 0 || f.clients.UDP < 0:
+		return usageError{errors.New("the clients' rates must not be negative")}
+	}
+	return nil
+}
+
+func flood(cmd *cobra.Command, f floodFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return withGateway(cmd, f.max, func(ctx context.Context, g *lab.Gateway) error {
+		load := g.StartClients(ctx, f.clients)
+		var r floodResult
+		var err, lost, blind error
+		r.Flood, err = g.Flood(ctx, f.flood)
+		r.Count, blind = g.Count()
+		r.Clients, lost = load.Stop()
+		if err := errors.Join(err, lost, blind, ctx.Err()); err != nil {
+			return err
+		}
+		return printFlood(cmd, f, r)
+	})
+}
+
+func printFlood(cmd *cobra.Command, f floodFlags, r floodResult) error {
+	w := cmd.OutOrStdout()
+	if f.json {
+		return printJSON(w, r)
+	}
+	_, err := fmt.Fprintf(w, "%s: %d flows in %s, %.0f/s, %d completed; %d entries in the table\n", r.Flood.Pattern,
+		r.Flood.Sent, r.Flood.Took.Round(time.Millisecond), r.Flood.Rate, r.Flood.Completed, r.Count)
+	for _, k := range []struct {
+		name string
+		lab.Tally
+	}{{"connections", r.Clients.TCP}, {"UDP exchanges", r.Clients.UDP}} {
+		if k.Attempted > 0 {
+			fmt.Fprintf(w, "%s: %d attempted, %d failed, %d slow, longest outage %s\n",
+				k.name, k.Attempted, k.Failed, k.Slow, k.LongestOutage.Round(time.Millisecond))
+		}
+	}
+	return err
+}

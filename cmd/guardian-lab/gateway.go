@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+)
+
+func maxFlag(cmd *cobra.Command, to *int) {
+	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run (default: leave it)")
+}
+
+// withGateway runs fn with a gateway and, if asked to, a lowered max, and takes
+// both back whatever fn does.
+func withGateway(cmd *cobra.Command, max int, fn func(context.Context, *lab.Gateway) error) (err error) {
+	ctx := cmd.Context()
+	if max < 0 {
+		return usageError{fmt.Errorf("max of %d", max)}
+	}
+	if max > 0 {
+		hold, err := lab.Lower(ctx, max)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			_, undo := hold.Release()
+			err = errors.Join(err, undo)
+		}()
+	}
+	g, err := lab.NewGateway(lab.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	fmt.Fprintf(cmd.ErrOrStderr(), "gateway: %s\n", g.Router.Path())
+	return fn(ctx, g)
+}
