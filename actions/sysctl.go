@@ -1,0 +1,102 @@
+package actions
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// The names of the sysctls that a change may edit; no other is ever written.
+const (
+	MaxName     = "net.netfilter.nf_conntrack_max"
+	BucketsName = "net.netfilter.nf_conntrack_buckets"
+)
+
+// The keys of a ledger edit on them.
+const (
+	MaxKey     = "sysctl:" + MaxName
+	BucketsKey = "sysctl:" + BucketsName
+)
+
+// DefaultMargin is the room kept above the count when max is lowered, as a
+// share of the count.
+const DefaultMargin = 0.25
+
+// maxSysctl is the largest int that proc_dointvec takes.
+const maxSysctl = math.MaxInt32
+
+// Sysctl is the target of kind "sysctl": the size of the conntrack table and
+// of its hash. Its fields are the way to the kernel.
+type Sysctl struct {
+	ReadKey  func(name string) (string, error)
+	WriteKey func(name, value string) error
+	// Count returns the entries in the table of a namespace, empty for our own.
+	Count  func(namespace string) (int, error)
+	Margin float64 // DefaultMargin is usual
+}
+
+// Read implements Target.
+func (s *Sysctl) Read(name string) (string, error) {
+	if err := known(name); err != nil {
+		return "", err
+	}
+	return s.ReadKey(name)
+}
+
+// Write implements Target.
+func (s *Sysctl) Write(name, value string) error {
+	if err := known(name); err != nil {
+		return err
+	}
+	if _, err := parse(name, value); err != nil {
+		return err
+	}
+	return s.WriteKey(name, value)
+}
+
+// Allow implements Target. Raising is always safe. Lowering max below the
+// count and its margin is not: nf_conntrack_alloc would evict half-open
+// entries or refuse new connections at once.
+func (s *Sysctl) Allow(namespace, name, from, to string) error {
+	if err := known(name); err != nil {
+		return err
+	}
+	newer, err := parse(name, to)
+	if err != nil {
+		return err
+	}
+	older, err := parse(name, from)
+	if err != nil {
+		return err
+	}
+	if name != MaxName || newer >= older {
+		return nil
+	}
+	count, err := s.Count(namespace)
+	if err != nil {
+		return fmt.Errorf("lower %s to %d: %w: count the entries: %w", name, newer, ErrUnsafe, err)
+	}
+	if need := float64(count) * (1 + s.Margin); need > float64(newer) {
+		return fmt.Errorf("lower %s to %d: %w: the table holds %d entries and needs room for %.0f, new connections would be refused; wait, or use --force",
+			name, newer, ErrUnsafe, count, math.Ceil(need))
+	}
+	return nil
+}
+
+func known(name string) error {
+	if name != MaxName && name != BucketsName {
+		return fmt.Errorf("sysctl %s is none of ours and is not touched", name)
+	}
+	return nil
+}
+
+// parse takes a number only in the form in which the kernel prints it, since
+// values are compared as text. 0 is refused: it means no limit for max and
+// nothing for buckets.
+func parse(name, value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > maxSysctl || strconv.Itoa(n) != value {
+		return 0, fmt.Errorf("%s: %q is not a plain number from 1 to %d", name, value, maxSysctl)
+	}
+	return n, nil
+}
