@@ -1,6 +1,6 @@
 // Package sense takes readings of the kernel for the policy.
 //
-// A reading is six small reads of files that stay open: nf_conntrack_count and
+// A reading is five files that stay open: nf_conntrack_count and
 // the counters of the guarded namespace, nf_conntrack_max and
 // nf_conntrack_buckets, which are one value for all namespaces and are read in
 // our own, and MemAvailable. It allocates nothing and takes about 6 µs on two
