@@ -48,7 +48,8 @@ func startGuardian(ctx context.Context, program, dir, policy string) (*guardian,
 		return nil, errors.Join(err, g.notify.Close())
 	}
 	if err := g.waitReady(ctx); err != nil {
-		return nil, errors.Join(err, g.stop())
+		_ = g.stop() // what it could add is in err
+		return nil, err
 	}
 	return g, nil
 }

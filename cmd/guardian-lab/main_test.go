@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab/demo"
+)
+
+// Tests whose names begin with TestRoot need root and fail without it.
+
+// TestMain makes the test program play other programs under their names.
+func TestMain(m *testing.M) {
+	switch filepath.Base(os.Args[0]) {
+	case "guardian-lab":
+		main()
+	case "do-nothing":
+		doNothing()
+	}
+	os.Exit(m.Run())
+}
+
+// doNothing is a defender that is ready, defends nothing and did nothing.
+func doNothing() {
+	if os.Args[1] == "actions" {
+		os.Stdout.WriteString("[]\n")
+		os.Exit(exitDone)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	if sent, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil || !sent {
+		os.Exit(exitFailed)
+	}
+	<-ctx.Done()
+	os.Exit(exitDone)
+}
+
+// program is the path by which the test program plays another.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	me, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.Symlink(me, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestUsage(t *testing.T) {
+	for _, tc := range []struct {
+		args string
+		want int
+	}{
+		{"--help", exitDone},
+		{"demo --help", exitDone},
+		{"nonsense", exitUsage},
+		{"demo nonsense", exitUsage},
+		{"demo --nonsense", exitUsage},
+		{"demo --max 3", exitUsage},
+		{"demo --max many", exitUsage},
+		{"demo --guardian /nonexistent", exitFailed},
+		{"fill --entries 0", exitUsage},
+		{"fill --mix established=0.5", exitUsage},
+		{"fill --max -1", exitUsage},
+		{"flood --pattern tsunami", exitUsage},
+		{"flood --rate -1", exitUsage},
+		{"flood --for 0s", exitUsage},
+		{"flood --tcp -1", exitUsage},
+		{"cleanup now", exitUsage},
+	} {
+		var stdout, stderr bytes.Buffer
+		if got := execute(strings.Fields(tc.args), &stdout, &stderr); got != tc.want {
+			t.Errorf("%s: exit %d, want %d\n%s%s", tc.args, got, tc.want, &stdout, &stderr)
+		}
+		if tc.want != exitDone && stderr.Len() == 0 {
+			t.Errorf("%s: no word about why", tc.args)
+		}
+	}
+}
+
+func TestParseMix(t *testing.T) {
+	mix, err := parseMix("established=0.5,half-open=0.25,udp=0.25", 1001, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []int{501, 250, 250} // what rounding leaves goes to the first
+	for i, e := range mix {
+		if e.Count != want[i] || e.Sources != 3 {
+			t.Errorf("part %d: %+v, want %d entries from 3 sources", i, e, want[i])
+		}
+	}
+	for _, bad := range []string{"", "udp", "udp=0", "udp=2", "udp=NaN", "udp=0.5", "tea=1", "udp=1,", "udp=0.6,half-open=0.6"} {
+		if _, err := parseMix(bad, 100, 1); err == nil {
+			t.Errorf("mix %q: no error", bad)
+		}
+	}
+}
+
+func TestProgressOffTerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	now := demo.Progress{Run: "with", Phase: "flood", Sample: demo.Sample{Count: 50, Max: 100}}
+	p.show(now)
+	p.show(now) // too soon for a second line
+	now.Phase = "top"
+	p.show(now)
+	p.end()
+	got := out.String()
+	if strings.Count(got, "\n") != 2 || strings.ContainsAny(got, "\r\x1b") {
+		t.Errorf("%q, want two plain lines", got)
+	}
+	if !strings.Contains(got, "[############------------]  50% of 100") {
+		t.Errorf("%q: no bar that is half full", got)
+	}
+}
+
+func TestRootFillPrintsWhatItMade(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if got := execute(strings.Fields("fill --entries 500 --mix udp=1 --json"), &stdout, &stderr); got != exitDone {
+		t.Fatalf("exit %d: %s", got, &stderr)
+	}
+	var r lab.FillReport
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil || r.Created != 500 || r.Rate <= 0 {
+		t.Errorf("%+v, %v from %s, want 500 entries", r, err, &stdout)
+	}
+	nothingLeft(t, os.Getpid())
+}
+
+func TestRootFloodCountsWhatClientsLose(t *testing.T) {
+	args := strings.Fields("flood --max 2000 --rate 20000 --for 500ms --tcp 50 --json")
+	var stdout, stderr bytes.Buffer
+	if got := execute(args, &stdout, &stderr); got != exitDone {
+		t.Fatalf("exit %d: %s", got, &stderr)
+	}
+	var r floodResult
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Clients.TCP.Failed == 0 || r.Count < 1900 || r.Count > 2001 || r.Flood.Sent < 3000 {
+		t.Errorf("%+v, want a full table of 2000 and connections lost", r)
+	}
+	nothingLeft(t, os.Getpid())
+}
+
+// A defender that does nothing loses connections, and the demonstration says so.
+func TestRootDemoFailsWithoutADefence(t *testing.T) {
+	args := strings.Fields("demo --json -q --max 2000 --rate 4000 --tcp 100 --udp 0 --before 0s --top 200ms --guardian")
+	var stdout, stderr bytes.Buffer
+	if got := execute(append(args, program(t, "do-nothing")), &stdout, &stderr); got != exitFailed {
+		t.Errorf("exit %d, want %d: %s", got, exitFailed, &stderr)
+	}
+	var r demo.Result
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatalf("%v from %s, %s", err, &stdout, &stderr)
+	}
+	if r.Unguarded.Clients.TCP.Failed == 0 || r.Guarded.Clients.TCP.Failed == 0 {
+		t.Errorf("failed: %d without, %d with, want both more than none",
+			r.Unguarded.Clients.TCP.Failed, r.Guarded.Clients.TCP.Failed)
+	}
+	// Lost connections, never raised, no account of a change.
+	if len(r.Problems) != 3 {
+		t.Errorf("problems %q, want three", r.Problems)
+	}
+	nothingLeft(t, os.Getpid())
+}
+
+// nothingLeft fails if a process left a namespace, a file or a claim.
+func nothingLeft(t *testing.T, pid int) {
+	t.Helper()
+	if left := leftBy(t, pid); len(left) > 0 {
+		t.Errorf("process %d left %q", pid, left)
+	}
+}
+
+// leftBy lists what a process has of the lab.
+func leftBy(t *testing.T, pid int) []string {
+	t.Helper()
+	var found []string
+	for _, dir := range []string{lab.StateDir, "/run/netns"} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			first, _, _ := strings.Cut(strings.TrimPrefix(e.Name(), "glab-"), "-")
+			if first == strconv.Itoa(pid) {
+				found = append(found, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return found
+}
