@@ -14,6 +14,11 @@ const (
 	Act                 // done, inside the bounds
 )
 
+// String is the mode's name in a policy file.
+func (m Mode) String() string {
+	return [...]string{Off: "off", Observe: "observe", Advise: "advise", Act: "act"}[m]
+}
+
 // Measure is something the guardian can do about a cause.
 type Measure string
 

@@ -10,6 +10,7 @@ type Episode struct {
 	Cause Cause         // the newest cause named
 
 	trouble time.Duration // boot clock at the newest sign of trouble
+	named   time.Duration // boot clock when Cause was named
 	said    said
 }
 
@@ -39,7 +40,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 	switch {
 	case a.Cause != None && e.Name == "":
 		name, reason := st.name(s, c, now)
-		*e = Episode{Name: name, Since: now, Cause: a.Cause}
+		*e = Episode{Name: name, Since: now, Cause: a.Cause, named: now}
 		out = append(out, st.decision(Open, reason+a.Evidence()))
 	case a.Cause == None && e.Name != "" && now-e.trouble >= c.Watch.Calm && a.Utilization < c.Watch.Low:
 		d := st.decision(Close, "calm for "+Span(now-e.trouble)+" after "+Span(now-e.Since)+" of trouble")
@@ -50,11 +51,28 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		return out
 	}
 	e.trouble = now
-	if a.Cause != e.Cause {
-		e.Cause = a.Cause
+	if st.renames(c, now) {
+		e.Cause, e.named = a.Cause, now
 		out = append(out, st.decision(Diagnose, a.Evidence()))
 	}
 	return out
+}
+
+// renames reports whether the episode's cause is now another. A filling table may
+// turn into anything at once. Other causes stay for the window that shows them,
+// and what was full is not called filling before it is under the high mark: a
+// count that swings around a mark makes no journal line at each swing.
+func (st *State) renames(c *Config, now time.Duration) bool {
+	e, a := &st.Episode, &st.Now
+	switch {
+	case a.Cause == e.Cause:
+		return false
+	case e.Cause == TableFilling:
+		return true
+	case e.Cause == TableFull && a.Cause == TableFilling && a.Utilization >= c.Watch.High:
+		return false
+	}
+	return now-e.named >= c.Watch.Window
 }
 
 // name of a new episode. Trouble found soon after a start takes up the name that

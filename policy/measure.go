@@ -59,6 +59,7 @@ func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason
 		return nil
 	}
 	d := st.decision(verb, reason)
+	d.Cause = st.Now.Cause
 	d.Measure, d.From, d.To = m, from, to
 	return []Decision{d}
 }

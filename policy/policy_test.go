@@ -22,7 +22,8 @@ func TestAttribute(t *testing.T) {
 		"insert_failed by itself":     {Counters{InsertFailed: 7}, 0.5, losses{unknown: 7}},
 		"all at once": {
 			Counters{Drop: 10, InsertFailed: 9, ChainTooLong: 5, EarlyDrop: 2},
-			1, losses{full: 8, snat: 4, chains: 5},
+			1,
+			losses{full: 8, snat: 4, chains: 5},
 		},
 	} {
 		if got := attribute(tc.c, tc.util); got != tc.want {

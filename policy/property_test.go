@@ -42,6 +42,8 @@ type watcher struct {
 	yielded map[Measure]time.Duration // newest yield
 	grown   map[string]int            // growths by episode
 	open    string                    // episode between open and close
+	named   time.Duration             // newest naming of a cause
+	cause   Cause                     // as named then
 }
 
 // phase is one stretch of steady conditions, begun by what may happen to a gateway.
@@ -105,7 +107,12 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 		if w.open != "" || d.Episode == "" || d.Cause == None {
 			t.Fatalf("episode %q opens with cause %q while %q is open", d.Episode, d.Cause, w.open)
 		}
-		w.open = d.Episode
+		w.open, w.named, w.cause = d.Episode, m.now, d.Cause
+	case Diagnose:
+		if d.Cause == w.cause || w.cause != TableFilling && m.now-w.named < c.Watch.Window {
+			t.Fatalf("cause %s named %s after %s", d.Cause, m.now-w.named, w.cause)
+		}
+		w.named, w.cause = m.now, d.Cause
 	case Close:
 		if d.Episode != w.open {
 			t.Fatalf("episode %q closes while %q is open", d.Episode, w.open)

@@ -19,7 +19,7 @@ type (
 )
 
 // modes are the words for the modes, by [policy.Mode].
-var modes = []string{policy.Off: "off", policy.Observe: "observe", policy.Advise: "advise", policy.Act: "act"}
+var modes = []string{policy.Off.String(), policy.Observe.String(), policy.Advise.String(), policy.Act.String()}
 
 func aMode(v any) (mode, error) {
 	for m, word := range modes {

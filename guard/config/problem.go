@@ -14,10 +14,11 @@ const syntaxKey = "syntax"
 
 // A Problem is one mistake in a policy file.
 type Problem struct {
-	File      string
-	Line, Col int    // from 1; Col counts bytes
-	Key       string // dotted; "syntax" where the text isn't TOML
-	Message   string // one line
+	File    string `json:"file"`
+	Line    int    `json:"line"`    // from 1
+	Col     int    `json:"col"`     // from 1, in bytes
+	Key     string `json:"key"`     // dotted; "syntax" where the text isn't TOML
+	Message string `json:"message"` // one line
 }
 
 // String is the problem as editors and people read it.

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+)
+
+const (
+	baseline = 65536  // nf_conntrack_max during these tests
+	ceiling  = 262144 // that the policy approves
+	patience = 20 * time.Second
+)
+
+// A site is a real gateway whose table can be filled and emptied, with the
+// machine's nf_conntrack_max held at the baseline.
+type site struct {
+	*testing.T
+	gateway *lab.Gateway
+	hold    *lab.MaxHold
+	dir     string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	hold, err := lab.Lower(t.Context(), baseline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := hold.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	g, err := lab.NewGateway(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &site{T: t, gateway: g, hold: hold, dir: t.TempDir()}
+	s.write("guardian.toml", fmt.Sprintf(`version = 1
+mode = "act"
+namespace = %q
+[watch]
+window = "2s"
+calm = "1s"
+[raise_max]
+ceiling = %d
+hold = "2s"
+check = "1s"
+`, g.Router.Path(), ceiling))
+	return s
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) write(name, text string) {
+	s.Helper()
+	if err := os.WriteFile(s.path(name), []byte(text), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// fill brings the table to n entries more.
+func (s *site) fill(n int) {
+	s.Helper()
+	r, err := s.gateway.Fill(s.Context(), lab.Entries{
+		Count: n, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 10 * time.Minute, Sources: 100,
+	})
+	if err != nil || r.Created != n {
+		s.Fatalf("filled %d of %d: %v %v", r.Created, n, r.Failed, err)
+	}
+}
+
+// empty takes all entries out of the gateway's table.
+func (s *site) empty() {
+	s.Helper()
+	err := s.gateway.Router.Do(func() error {
+		c, err := conntrack.Dial(nil)
+		if err != nil {
+			return err
+		}
+		return errors.Join(c.Flush(), c.Close())
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *site) max() int {
+	s.Helper()
+	sizes, err := lab.ReadSizes()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return sizes.Max
+}
+
+// until waits for something to come true.
+func (s *site) until(what string, ok func() bool) {
+	s.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.Fatalf("not within %s: %s (nf_conntrack_max is %d)", patience, what, s.max())
+		}
+	}
+}
+
+func (s *site) changes() []ledger.Change {
+	s.Helper()
+	changes, err := ledger.Read(s.path("state"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return changes
+}
+
+// command runs a sub-command on the site's ledger and returns its exit code.
+func (s *site) command(args ...string) (code int, stdout, stderr string) {
+	s.Helper()
+	var out, errs bytes.Buffer
+	code = execute(append(args, "--state-dir", s.path("state")), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// A daemon is a running conntrack-guardian.
+type daemon struct {
+	*site
+	cmd *exec.Cmd
+	log output
+}
+
+// output may be read while it is written.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// start runs the daemon and waits until it says that it is ready.
+func (s *site) start() *daemon {
+	s.Helper()
+	socket := s.path("notify")
+	if err := os.RemoveAll(socket); err != nil {
+		s.Fatal(err)
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { conn.Close() })
+	d := &daemon{site: s}
+	d.cmd = exec.Command("conntrack-guardian", "run", "--policy", s.path("guardian.toml"), "--state-dir", s.path("state"))
+	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	d.cmd.Stderr = &d.log
+	if err := d.cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		d.cmd.Process.Kill()
+		d.cmd.Wait()
+		if s.Failed() {
+			s.Logf("the daemon's log:\n%s", d.log.String())
+		}
+	})
+	buf := make([]byte, 4096)
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			s.Fatal(err)
+		}
+		n, err := conn.Read(buf)
+		if err != nil {
+			s.Fatalf("the daemon did not become ready: %v\n%s", err, d.log.String())
+		}
+		if strings.Contains(string(buf[:n]), "READY=1") {
+			return d
+		}
+	}
+}
+
+func (d *daemon) kill() {
+	d.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		d.Fatal(err)
+	}
+	d.cmd.Wait()
+}
+
+// stop asks the daemon to end, as systemd does.
+func (d *daemon) stop() {
+	d.Helper()
+	if err := d.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		d.Fatal(err)
+	}
+	if err := d.cmd.Wait(); err != nil {
+		d.Fatalf("the daemon ended with %v\n%s", err, d.log.String())
+	}
+}
+
+// count is how often the log has a line with the text.
+func (d *daemon) count(text string) int { return strings.Count(d.log.String(), text) }
+
+// Killed in the episode and started again, the daemon settles its ledger, does
+// nothing twice, and at the end every value is as before.
+func TestRootKilledInTheEpisode(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"ledger whole":          func(b []byte) []byte { return b },
+		"last line corrupted":   func(b []byte) []byte { b[len(b)-9] ^= 0x55; return b },
+		"last line cut in half": func(b []byte) []byte { return b[:len(b)-40] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			d := s.start()
+			s.fill(60000)
+			s.until("max is raised", func() bool { return s.max() > baseline })
+			raised := s.max()
+			d.kill()
+			path := s.path("state/ledger.jsonl")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, damage(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d = s.start()
+			time.Sleep(2 * time.Second)
+			if got := s.max(); got != raised {
+				t.Errorf("nf_conntrack_max went from %d to %d over the restart", raised, got)
+			}
+			if n := len(s.changes()); n != 1 {
+				t.Errorf("%d changes in the ledger, want the one made before the kill", n)
+			}
+			s.empty()
+			s.until("max is as before", func() bool { return s.max() == baseline })
+			s.until("the ledger says so", func() bool { return s.changes()[0].State == ledger.Undone })
+			d.stop()
+			if n := d.count("failed"); n != 0 {
+				t.Errorf("%d failures in the log:\n%s", n, d.log.String())
+			}
+		})
+	}
+}
+
+// What another writer puts into nf_conntrack_max during the episode is neither
+// fought nor undone, and is journaled once.
+func TestRootRivalWriter(t *testing.T) {
+	s := newSite(t)
+	d := s.start()
+	s.fill(60000)
+	s.until("max is raised", func() bool { return s.max() > baseline })
+	const rival = 100000
+	if err := s.hold.Set(rival); err != nil {
+		t.Fatal(err)
+	}
+	s.until("the daemon yields", func() bool { return d.count("ACTION=yielded") > 0 })
+	s.fill(30000) // 90 %: a reason to act, were the key still ours
+	time.Sleep(2 * time.Second)
+	s.empty()
+	time.Sleep(5 * time.Second) // more than the hold
+	if got := s.max(); got != rival {
+		t.Errorf("nf_conntrack_max is %d, the rival wrote %d", got, rival)
+	}
+	if n := d.count("ACTION=yielded"); n != 1 {
+		t.Errorf("yielding was journaled %d times", n)
+	}
+	d.stop()
+	if c := s.changes(); len(c) != 1 || c[0].State != ledger.Yielded {
+		t.Errorf("ledger: %+v", c)
+	}
+}
+
+// Stopped with a change in force, the daemon leaves the capacity, and rollback
+// takes it back without the daemon: not while the daemon runs, and not while the
+// table needs the room.
+func TestRootStopAndRollback(t *testing.T) {
+	s := newSite(t)
+	d := s.start()
+	s.fill(60000)
+	s.until("max is raised", func() bool { return s.max() > baseline })
+	if code, _, stderr := s.command("rollback", "--all"); code != exitFailed || !strings.Contains(stderr, fmt.Sprint(d.cmd.Process.Pid)) {
+		t.Errorf("rollback beside the daemon: exit code %d, %q does not name the daemon's pid %d", code, stderr, d.cmd.Process.Pid)
+	}
+	d.stop()
+	raised := s.max()
+	if raised == baseline {
+		t.Error("the stop took the capacity away")
+	}
+	if code, _, stderr := s.command("rollback", "--all"); code != exitFailed || !strings.Contains(stderr, "--force") || s.max() != raised {
+		t.Errorf("rollback of a table in need: exit code %d, max %d, %q", code, s.max(), stderr)
+	}
+	s.empty()
+	code, stdout, stderr := s.command("rollback", "--all", "--json")
+	var undone []ledger.Change
+	if err := json.Unmarshal([]byte(stdout), &undone); err != nil || code != exitDone || len(undone) == 0 {
+		t.Errorf("rollback: exit code %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	if got := s.max(); got != baseline {
+		t.Errorf("nf_conntrack_max is %d after rollback, want %d", got, baseline)
+	}
+	if code, stdout, _ := s.command("rollback", "--all"); code != exitDone || !strings.Contains(stdout, "Nothing of the guardian's is in force.") {
+		t.Errorf("a second rollback: exit code %d, %q", code, stdout)
+	}
+}
+
+// A second daemon on one state directory is refused with the first one's pid.
+func TestRootTwoDaemons(t *testing.T) {
+	s := newSite(t)
+	d := s.start()
+	cmd := exec.Command("conntrack-guardian", "run", "--policy", s.path("guardian.toml"), "--state-dir", s.path("state"))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(string(out), fmt.Sprint(d.cmd.Process.Pid)) {
+		t.Errorf("%v: %s", err, out)
+	}
+	d.stop()
+}

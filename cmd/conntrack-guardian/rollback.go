@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+)
+
+func rollbackCommand(f *flags) *cobra.Command {
+	var all, force bool
+	cmd := &cobra.Command{
+		Use:   "rollback ID... | --all",
+		Short: "Undo changes, without the daemon and without a policy",
+		Long: `Undo changes that the ledger shows in force: the value before is written, if the
+value in force is still the one the guardian wrote. A value that somebody else has
+changed since is left alone. Undoing a change first undoes those made on top of it.
+
+nf_conntrack_max is not lowered below what the table holds and a margin, because
+new connections would then fail; --force does it all the same.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) > 0) {
+				return usageError{errors.New("rollback needs the ids of changes, or --all")}
+			}
+			return usage(ids)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			changes, err := rollback(f.stateDir, args, force)
+			if f.json {
+				return errors.Join(err, printJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
+			}
+			printRollback(cmd.OutOrStdout(), changes, err)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "undo every change in force")
+	cmd.Flags().BoolVar(&force, "force", false, "lower nf_conntrack_max even below what the table holds")
+	f.stateFlag(cmd)
+	f.jsonFlag(cmd)
+	return cmd
+}
+
+// rollback undoes the changes named, or all, newest first, and returns those
+// that it brought further.
+func rollback(stateDir string, args []string, force bool) ([]ledger.Change, error) {
+	if _, err := os.Stat(stateDir); errors.Is(err, fs.ErrNotExist) && len(args) == 0 {
+		return nil, nil
+	}
+	l, executor, err := openLedger(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	undo := executor.Undo
+	if force {
+		undo = executor.UndoForced
+	}
+	moved, err := executor.Recover()
+	targets, missing := chosen(executor.Open(), executor.Changes(), args)
+	errs := []error{err, missing}
+	for _, id := range targets {
+		changes, err := undo(id, "rolled back by hand")
+		if errors.Is(err, actions.ErrNotOpen) { // undone with one below it
+			continue
+		}
+		moved, errs = append(moved, changes...), append(errs, err)
+	}
+	return moved, errors.Join(errs...)
+}
+
+// chosen returns the open changes to undo, newest first.
+func chosen(open, known []ledger.Change, args []string) (targets []int, err error) {
+	var errs []error
+	for _, a := range args {
+		c, err := find(known, a)
+		if err == nil && !c.State.Open() {
+			err = fmt.Errorf("change %s is not in force: it is %s", a, c.State)
+		}
+		errs = append(errs, err)
+	}
+	for _, c := range slices.Backward(open) {
+		if len(args) == 0 || slices.Contains(args, strconv.Itoa(c.ID)) {
+			targets = append(targets, c.ID)
+		}
+	}
+	return targets, errors.Join(errs...)
+}
+
+func printRollback(w io.Writer, changes []ledger.Change, err error) {
+	if len(changes) == 0 && err == nil {
+		fmt.Fprintln(w, "Nothing of the guardian's is in force.")
+	}
+	for _, c := range changes {
+		for _, e := range c.Edits {
+			fmt.Fprintf(w, "change %d is %s: %s, ours %s, before it %s\n", c.ID, c.State, e.Key, e.After, e.Before)
+		}
+		if c.Note != "" {
+			fmt.Fprintf(w, "  %s\n", c.Note)
+		}
+	}
+}

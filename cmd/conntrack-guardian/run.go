@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
+)
+
+func runCommand(f *flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run [--policy FILE] [--state-dir DIR]",
+		Short: "Run the daemon",
+		Long: `Run the daemon: watch the table and, as far as the policy approves, act.
+
+SIGHUP reloads the policy file; a file with mistakes is refused and the last good
+policy stays in force. SIGTERM stops the daemon and leaves the capacity it added.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(journald.New(cmd.ErrOrStderr(), slog.LevelInfo))
+			return run(cmd.Context(), f, log)
+		},
+	}
+	f.policyFlag(cmd)
+	f.stateFlag(cmd)
+	return cmd
+}
+
+func run(ctx context.Context, f *flags, log *slog.Logger) error {
+	policy, err := f.loadPolicy()
+	if err != nil {
+		return err
+	}
+	sensor, err := sense.Open(policy.Namespace)
+	if err != nil {
+		return err
+	}
+	defer sensor.Close()
+	if err := os.MkdirAll(f.stateDir, 0o750); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	ledger, executor, err := openLedger(f.stateDir)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	notifier, err := guard.NewNotifier()
+	if err != nil {
+		return fmt.Errorf("read the service manager's watchdog settings: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	g := &guard.Guard{
+		Sensor: sensor, Actions: executor, Ledger: ledger, Log: log, Clock: boot.Now,
+		Namespace: policy.Namespace, Config: policy.Policy,
+	}
+	return g.Run(ctx, notifier, reload, f.loadPolicy)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
+)
+
+// loadPolicy reads the policy file that was named, or the usual one, or falls
+// back to the built-in policy where there is none.
+func (f *flags) loadPolicy() (config.File, error) {
+	if f.policy != "" {
+		return config.Load(f.policy)
+	}
+	file, err := config.Load(defaultPolicy)
+	if errors.Is(err, fs.ErrNotExist) {
+		return config.Default(), nil
+	}
+	return file, err
+}
+
+// openLedger opens the ledger of a state directory and an executor on it.
+func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
+	id, err := boot.ID()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := ledger.Open(dir, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
+		ReadKey:  sysctl.Read,
+		WriteKey: sysctl.Write,
+		Count:    largestCount,
+		Margin:   actions.DefaultMargin,
+	}}), nil
+}
+
+// largestCount is the larger count of a namespace's table and our own: one max
+// bounds both. A namespace that is gone holds nothing.
+func largestCount(namespace string) (int, error) {
+	const key = "net.netfilter.nf_conntrack_count"
+	ours, err := sysctl.ReadInt(key)
+	if err != nil || namespace == "" {
+		return ours, err
+	}
+	theirs := 0
+	err = netns.Do(namespace, func() (err error) {
+		theirs, err = sysctl.ReadInt(key)
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	return max(ours, theirs), nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}

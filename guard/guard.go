@@ -1,0 +1,128 @@
+package guard
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+const (
+	// blindPause is the time between two attempts to read a kernel that can't be read.
+	blindPause = time.Second
+	// retryEvery is the time between two attempts at what failed: an undo that the
+	// kernel refuses, a ledger that can't be written.
+	retryEvery = 10 * time.Second
+)
+
+// A Sensor takes readings. *sense.Sensor is the real one.
+type Sensor interface {
+	// Read fills in what the kernel says. It fails with sense.ErrAbsent while
+	// nf_conntrack is not loaded.
+	Read(*policy.Snapshot) error
+}
+
+// A Guard watches one namespace's table. All its methods belong to one goroutine.
+type Guard struct {
+	Sensor    Sensor
+	Actions   *actions.Executor
+	Ledger    *ledger.Ledger // that of Actions
+	Log       *slog.Logger
+	Clock     func() time.Duration // the boot clock
+	Namespace string               // path of the guarded namespace, empty for our own
+	Config    policy.Config
+
+	snapshot policy.Snapshot
+	state    policy.State
+	recalled recalled
+	blind    string              // why the last reading failed, empty when it did not
+	rejected bool                // the policy file was refused at the last reload
+	unable   string              // why nothing can be done, empty when it can
+	probed   time.Duration       // when the ledger was last tried
+	failed   map[attempt]failure // what went wrong and has not gone right since
+}
+
+// An attempt is what was tried: a measure, or the end of a change.
+type attempt struct {
+	measure policy.Measure
+	change  int // 0 for a new one
+}
+
+// A failure is an attempt that did not succeed.
+type failure struct {
+	retry  time.Duration // boot clock before which it is not tried again
+	reason string        // as reported, empty when it was not
+}
+
+// recalled keeps the policy's view of the ledger while the ledger does not change.
+type recalled struct {
+	generation uint64
+	known      bool
+	changes    []policy.Change
+}
+
+// Start settles what an earlier run left open and reports it. Call it once,
+// before the first tick.
+func (g *Guard) Start() error {
+	g.failed = map[attempt]failure{}
+	g.reportNotices()
+	return g.settled(g.Actions.Recover())
+}
+
+// settled reports changes that were found open and have come further.
+func (g *Guard) settled(changes []ledger.Change, err error) error {
+	for _, c := range changes {
+		g.reportSettled(c)
+	}
+	return err
+}
+
+// Tick takes one reading and does what it calls for. It returns how long to wait
+// for the next, and whether the tick was complete: the kernel was read, or is
+// known to have no conntrack yet.
+func (g *Guard) Tick() (pause time.Duration, complete bool) {
+	now := g.Clock()
+	if err := g.Sensor.Read(&g.snapshot); err != nil {
+		g.reportBlind(err)
+		return blindPause, errors.Is(err, sense.ErrAbsent)
+	}
+	g.reportSeeing()
+	g.tryLedger(now)
+	g.reportNotices()
+	g.snapshot.Changes = g.changes()
+	g.snapshot.Unable = g.unable
+	var decisions []policy.Decision
+	g.state, decisions = policy.Decide(g.state, g.snapshot, g.Config, now)
+	for _, d := range decisions {
+		g.carryOut(d, now)
+	}
+	return policy.Pause(&g.snapshot, &g.Config), true
+}
+
+// changes is the ledger as the policy needs to see it, made anew only when the
+// ledger has changed.
+func (g *Guard) changes() []policy.Change {
+	if gen := g.Actions.Generation(); !g.recalled.known || gen != g.recalled.generation {
+		g.recalled = recalled{generation: gen, known: true, changes: Recall(g.Actions.Changes(), g.Ledger.Boot())}
+	}
+	return g.recalled.changes
+}
+
+// tryLedger keeps up whether changes can be recorded. After a failure it asks
+// again now and then, and settles what could not be recorded meanwhile.
+func (g *Guard) tryLedger(now time.Duration) {
+	err := g.Actions.Err()
+	if err != nil && now-g.probed >= retryEvery {
+		g.probed = now
+		err = g.settled(g.Actions.Probe())
+	}
+	unable := ""
+	if err != nil {
+		unable = err.Error()
+	}
+	g.reportUnable(unable)
+}

@@ -1,0 +1,74 @@
+package guard
+
+import (
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// statusEvery is the least time between two STATUS= texts: people read them.
+const statusEvery = 2 * time.Second
+
+// A Notifier tells the service manager how the daemon is. Without NOTIFY_SOCKET
+// it says nothing. The zero value is not for use; see NewNotifier.
+type Notifier struct {
+	send     func(string)  // one sd_notify(3) datagram
+	watchdog time.Duration // WATCHDOG=1 is due this often, 0 for never
+	ready    bool
+	petted   time.Duration // boot clock of the last WATCHDOG=1
+	told     time.Duration // boot clock of the last STATUS=
+	status   string
+}
+
+// NewNotifier reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID.
+func NewNotifier() (*Notifier, error) {
+	timeout, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return nil, err
+	}
+	// A quarter of the timeout leaves room for three ticks that come late.
+	return &Notifier{watchdog: timeout / 4, send: func(state string) {
+		// There is nobody to tell when the service manager can't be told.
+		_, _ = daemon.SdNotify(false, state)
+	}}, nil
+}
+
+// ticked reports a tick. Only a complete one makes the service ready and feeds
+// the watchdog: a loop that runs without reading is no guard.
+func (n *Notifier) ticked(complete bool, status func() string, now time.Duration) {
+	if complete && (!n.ready || n.watchdog > 0 && now-n.petted >= n.watchdog) {
+		n.send("WATCHDOG=1")
+		n.petted = now
+	}
+	first := complete && !n.ready
+	if !first && now-n.told < statusEvery {
+		return
+	}
+	n.told = now
+	text := status()
+	switch {
+	case first:
+		n.ready = true
+		n.send("READY=1\nSTATUS=" + text)
+	case text != n.status:
+		n.send("STATUS=" + text)
+	}
+	n.status = text
+}
+
+// within shortens a pause that would let the watchdog starve.
+func (n *Notifier) within(pause time.Duration) time.Duration {
+	if n.watchdog == 0 {
+		return pause
+	}
+	return min(pause, n.watchdog)
+}
+
+// reloading reports that a reload begins. The stamp is what systemd compares
+// with the time at which it sent the signal.
+func (n *Notifier) reloading() { n.send("RELOADING=1\n" + daemon.SdNotifyMonotonicUsec()) }
+
+// reloaded reports that a reload is over, whatever came of it.
+func (n *Notifier) reloaded() { n.send("READY=1") }
+
+func (n *Notifier) stopping() { n.send("STOPPING=1") }

@@ -1,0 +1,42 @@
+package guard
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNotifier(t *testing.T) {
+	var sent []string
+	n := &Notifier{send: func(s string) { sent = append(sent, s) }, watchdog: time.Second}
+	text := "healthy"
+	status := func() string { return text }
+	expect := func(want ...string) {
+		t.Helper()
+		if got := strings.Join(sent, "|"); got != strings.Join(want, "|") {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+		sent = nil
+	}
+	n.ticked(false, status, 5*time.Second)
+	expect("STATUS=healthy") // not ready, no watchdog: the tick was not complete
+	n.ticked(true, status, 5100*time.Millisecond)
+	expect("WATCHDOG=1", "READY=1\nSTATUS=healthy")
+	n.ticked(true, status, 5500*time.Millisecond)
+	expect()
+	text = "table-full"
+	n.ticked(true, status, 6200*time.Millisecond)
+	expect("WATCHDOG=1")
+	n.ticked(false, status, 8*time.Second)
+	expect("STATUS=table-full")
+	n.ticked(true, status, 8100*time.Millisecond)
+	expect("WATCHDOG=1")
+	n.reloading()
+	if len(sent) != 1 || !strings.HasPrefix(sent[0], "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("sent %q", sent)
+	}
+	sent = nil
+	n.reloaded()
+	n.stopping()
+	expect("READY=1", "STOPPING=1")
+}

@@ -1,0 +1,139 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// log writes one journal line of a kind, for people to read and with its numbers
+// as fields of their own.
+func (g *Guard) log(level slog.Level, e event, message string, attrs ...slog.Attr) {
+	attrs = append([]slog.Attr{slog.String(journald.MessageID, e.id), slog.String("ACTION", e.action)}, attrs...)
+	g.Log.LogAttrs(context.Background(), level, message, attrs...)
+}
+
+// numbers are the fields that every decision carries.
+func numbers(d policy.Decision) []slog.Attr {
+	attrs := []slog.Attr{slog.String("UTILIZATION", fmt.Sprintf("%.3f", d.Utilization))}
+	if d.TimeToFull != policy.Never {
+		attrs = append(attrs, slog.Duration("TIME_TO_FULL", d.TimeToFull))
+	}
+	for _, f := range []struct{ name, value string }{
+		{"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
+	} {
+		if f.value != "" {
+			attrs = append(attrs, slog.String(f.name, f.value))
+		}
+	}
+	return attrs
+}
+
+// ofDecision adds what a decision would write.
+func ofDecision(d policy.Decision) []slog.Attr {
+	attrs := numbers(d)
+	if k, err := key(d.Measure); err == nil {
+		attrs = append(attrs, slog.String("TARGET", k), slog.Int("BEFORE", d.From), slog.Int("AFTER", d.To))
+	}
+	return attrs
+}
+
+// ofChange adds what a change wrote.
+func ofChange(c ledger.Change) []slog.Attr {
+	attrs := []slog.Attr{slog.Int("CHANGE_ID", c.ID)}
+	for _, e := range c.Edits {
+		attrs = append(attrs, slog.String("TARGET", e.Key), slog.String("BEFORE", e.Before), slog.String("AFTER", e.After))
+	}
+	return attrs
+}
+
+// reportDecision reports what was decided and needs nothing done.
+func (g *Guard) reportDecision(d policy.Decision) {
+	level := slog.LevelInfo
+	switch d.Verb {
+	case policy.Open, policy.Diagnose, policy.Advised, policy.Bounded:
+		level = slog.LevelWarn
+	case policy.Observed:
+		level = slog.LevelDebug
+	}
+	g.log(level, reported[d.Verb], Sentence(d), ofDecision(d)...)
+}
+
+func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
+	g.log(journald.LevelNotice, eventDone, fmt.Sprintf("change %d: %s: %s", c.ID, act(d), d.Reason), append(numbers(d), ofChange(c)...)...)
+}
+
+func (g *Guard) reportUndone(d policy.Decision, c ledger.Change) {
+	message := fmt.Sprintf("change %d is %s", c.ID, c.State)
+	if from, to, ok := values(c); ok && c.State == ledger.Undone {
+		d.From, d.To = to, from
+		message = fmt.Sprintf("change %d undone: %s: %s", c.ID, act(d), d.Reason)
+	}
+	d.Cause = policy.Cause(c.Cause)
+	g.log(journald.LevelNotice, eventUndone, message, append(numbers(d), ofChange(c)...)...)
+}
+
+func (g *Guard) reportJudged(d policy.Decision) {
+	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.String("OUTCOME", string(d.Outcome)))
+	g.log(slog.LevelInfo, eventJudged, fmt.Sprintf("change %d %s: %s", d.Change, d.Outcome, d.Reason), attrs...)
+}
+
+func (g *Guard) reportYielded(d policy.Decision) {
+	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", d.Change))
+	g.log(slog.LevelWarn, eventYielded, fmt.Sprintf("change %d yielded: %s", d.Change, d.Reason), attrs...)
+}
+
+func (g *Guard) reportFailed(d policy.Decision, id int, err error) {
+	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", id), slog.String("ERROR", err.Error()))
+	g.log(slog.LevelError, eventFailed, fmt.Sprintf("%s of %s failed: %v", d.Verb, d.Measure, err), attrs...)
+}
+
+func (g *Guard) reportSettled(c ledger.Change) {
+	message := fmt.Sprintf("found change %d of an earlier run: now %s", c.ID, c.State)
+	if c.Note != "" {
+		message += ": " + c.Note
+	}
+	attrs := append(ofChange(c), slog.String("EPISODE", c.Episode), slog.String("CAUSE", c.Cause), slog.String("REASON", c.Note))
+	g.log(journald.LevelNotice, eventSettled, message, attrs...)
+}
+
+// reportNotices passes on what the ledger says of its own file.
+func (g *Guard) reportNotices() {
+	for _, n := range g.Ledger.Notices() {
+		g.log(slog.LevelWarn, eventSettled, "ledger: "+n, slog.String("REASON", n))
+	}
+}
+
+// reportBlind reports a failed reading when its reason is new.
+func (g *Guard) reportBlind(err error) {
+	if g.blind == err.Error() {
+		return
+	}
+	g.blind = err.Error()
+	g.log(slog.LevelWarn, eventBlind, "no reading, nothing is decided: "+g.blind, slog.String("ERROR", g.blind))
+}
+
+func (g *Guard) reportSeeing() {
+	if g.blind == "" {
+		return
+	}
+	g.blind = ""
+	g.log(slog.LevelInfo, eventSeeing, "the table can be read")
+}
+
+// reportUnable reports when changes can no longer be recorded, and when they can again.
+func (g *Guard) reportUnable(why string) {
+	if why == g.unable {
+		return
+	}
+	g.unable = why
+	if why == "" {
+		g.log(slog.LevelInfo, eventAble, "changes can be recorded again: able to act")
+		return
+	}
+	g.log(slog.LevelError, eventUnable, "changes can't be recorded, so none is made: "+why, slog.String("ERROR", why))
+}

@@ -1,0 +1,85 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+)
+
+// Run ticks until ctx ends. A value on reload has the policy read again by load.
+// At the end capacity stays: changes in force are left to the next start, which
+// undoes them when their time comes.
+func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, load func() (config.File, error)) error {
+	if err := g.Start(); err != nil {
+		g.reportUnable(err.Error())
+	}
+	g.reportStarted()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.stopping()
+			g.reportStopped()
+			return nil
+		case <-reload:
+			n.reloading()
+			g.reload(load)
+			n.reloaded()
+		case <-timer.C:
+			pause, complete := g.Tick()
+			n.ticked(complete, g.Status, g.Clock())
+			timer.Reset(n.within(pause))
+		}
+	}
+}
+
+// reload puts a new policy in force between two ticks, or keeps the old one.
+func (g *Guard) reload(load func() (config.File, error)) {
+	file, err := load()
+	if err == nil && file.Namespace != g.Namespace {
+		err = fmt.Errorf("namespace: %q is guarded and %q is wanted: restart to change it", g.Namespace, file.Namespace)
+	}
+	if err != nil {
+		g.reportRejected(err)
+		return
+	}
+	// From here nothing can fail.
+	g.Config, g.rejected = file.Policy, false
+	g.log(journald.LevelNotice, eventReloaded, "policy reloaded, mode "+g.Config.Mode.String(), slog.String("POLICY_HASH", file.Hash))
+}
+
+// reportRejected writes one line for each problem of a policy file.
+func (g *Guard) reportRejected(err error) {
+	g.rejected = true
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		g.log(slog.LevelError, eventRejected, "policy rejected, the last good one stays in force: "+err.Error(), slog.String("ERROR", err.Error()))
+		return
+	}
+	for _, p := range problems {
+		g.log(slog.LevelError, eventRejected, "policy rejected, the last good one stays in force: "+p.String(), slog.String("ERROR", p.String()))
+	}
+}
+
+func (g *Guard) reportStarted() {
+	where := "this namespace"
+	if g.Namespace != "" {
+		where = g.Namespace
+	}
+	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s", where, g.Config.Mode))
+}
+
+func (g *Guard) reportStopped() {
+	message := "stopping, nothing of ours is in force"
+	if n := g.active(); n > 0 {
+		message = fmt.Sprintf("stopping, capacity stays: %d changes remain in force until the next start, or until rollback", n)
+	}
+	g.log(slog.LevelInfo, eventStopped, message)
+}

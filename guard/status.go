@@ -1,0 +1,55 @@
+package guard
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// Status is the state of things in one line, for systemctl status.
+func (g *Guard) Status() string {
+	s := &g.snapshot
+	if g.blind != "" {
+		return g.blind
+	}
+	if s.Max == 0 {
+		return fmt.Sprintf("no limit: %s entries, nf_conntrack_max is 0 and there is nothing to guard", policy.Number(s.Count))
+	}
+	parts := []string{fmt.Sprintf("%s: %s of %s (%s)", g.health(), policy.Number(s.Count), policy.Number(s.Max), policy.Percent(s.Utilization()))}
+	if g.state.Now.Pressed && g.state.Now.TimeToFull != policy.Never {
+		parts = append(parts, "full in "+policy.Span(g.state.Now.TimeToFull))
+	}
+	if n := g.active(); n == 1 {
+		parts = append(parts, "1 change active")
+	} else if n > 1 {
+		parts = append(parts, fmt.Sprintf("%d changes active", n))
+	}
+	if g.Config.Mode != policy.Act {
+		parts = append(parts, "mode "+g.Config.Mode.String())
+	}
+	if g.rejected {
+		parts = append(parts, "policy file rejected, the last good one is in force")
+	}
+	if g.unable != "" {
+		parts = append(parts, "unable to act: "+g.unable)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (g *Guard) health() string {
+	if c := g.state.Episode.Cause; c != policy.None {
+		return string(c)
+	}
+	return "healthy"
+}
+
+// active counts the changes in force.
+func (g *Guard) active() (n int) {
+	for _, c := range g.changes() {
+		if c.State == policy.Applied {
+			n++
+		}
+	}
+	return n
+}
