@@ -58,20 +58,26 @@ func (e *Executor) look(c ledger.Change) ([]sight, error) {
 			seen = append(seen, sight{Edit: edit, holds: isCovered})
 			continue
 		}
-		value, err := e.read(edit.Key)
+		s, err := e.sees(edit)
 		if err != nil {
 			return nil, err
-		}
-		s := sight{Edit: edit, holds: holdsOther, value: value}
-		switch value {
-		case edit.After:
-			s.holds = holdsAfter
-		case edit.Before:
-			s.holds = holdsBefore
 		}
 		seen = append(seen, s)
 	}
 	return seen, nil
+}
+
+// sees reads one key.
+func (e *Executor) sees(edit ledger.Edit) (sight, error) {
+	value, err := e.read(edit.Key)
+	s := sight{Edit: edit, holds: holdsOther, value: value}
+	switch value {
+	case edit.After:
+		s.holds = holdsAfter
+	case edit.Before:
+		s.holds = holdsBefore
+	}
+	return s, err
 }
 
 // covered reports whether a later open change stands on c's key.
@@ -153,26 +159,28 @@ func (e *Executor) takeBack(c ledger.Change, seen []sight, force bool) (lost []s
 	return lost, errors.Join(errs...)
 }
 
-// restore writes one value before. It fails when our value is still there.
+// restore writes one value before, if the kernel still holds ours: writing the
+// other edits may have taken its time (a resize of the hash does). It fails
+// when our value is there afterwards.
 func (e *Executor) restore(c ledger.Change, s sight, force bool) (sight, error) {
 	if err := e.allow(c, s.Key, s.After, s.Before, force); err != nil {
 		return s, err
 	}
+	now, err := e.sees(s.Edit)
+	if err != nil || now.holds != holdsAfter {
+		return now, err
+	}
 	writeErr := e.write(s.Key, s.Before)
-	value, err := e.read(s.Key)
+	now, err = e.sees(s.Edit)
 	switch {
 	case err != nil:
-		return s, errors.Join(writeErr, err)
-	case value == s.Before:
-		s.holds = holdsBefore
-	case value != s.After:
-		s.holds, s.value = holdsOther, value
+		return now, errors.Join(writeErr, err)
+	case now.holds != holdsAfter:
+		return now, nil
 	case writeErr != nil:
-		return s, writeErr
-	default:
-		return s, fmt.Errorf("%s still reads %s after %s was written", s.Key, value, s.Before)
+		return now, writeErr
 	}
-	return s, nil
+	return now, fmt.Errorf("%s still reads %s after %s was written", s.Key, now.value, s.Before)
 }
 
 // lose steps a change to a state with the keys it has lost. The open changes

@@ -63,12 +63,8 @@ func (l *Ledger) ready() error {
 	if err := l.keepTail(); err != nil {
 		return err
 	}
-	if l.file == nil {
-		f, err := os.OpenFile(l.path, os.O_RDWR, 0)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("open ledger: %w", err)
-		}
-		l.file = f
+	if err := l.openFile(); err != nil {
+		return err
 	}
 	size, inPlace, err := l.inspect()
 	switch {
@@ -79,6 +75,28 @@ func (l *Ledger) ready() error {
 	case size > l.good:
 		return l.effect(Truncate, nil, func([]byte) error { return l.file.Truncate(l.good) })
 	}
+	return nil
+}
+
+// openFile opens an existing file for writing, once. What was read from it may
+// come from a process that was killed before its fsync: it is on the disk only
+// now.
+func (l *Ledger) openFile() error {
+	if l.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(l.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	if err := l.effect(Sync, nil, func([]byte) error { return fdatasync(f) }); err != nil {
+		f.Close()
+		return err
+	}
+	l.file = f
 	return nil
 }
 

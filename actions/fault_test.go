@@ -1,0 +1,274 @@
+package actions
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+)
+
+// An effect is one thing that happens to the disk or the kernel. p is what is
+// written to the disk, do has the effect.
+type effect struct {
+	name string
+	p    []byte
+	do   func(p []byte) error
+}
+
+// killed is what a test panics with where the process is to die.
+type killed struct{}
+
+// A fault is what happens instead of an effect, and from then on.
+type fault struct {
+	name string
+	hit  func(x effect) error
+	// full: every later effect on the disk fails.
+	full bool
+}
+
+func half(x effect) error { return x.do(x.p[:len(x.p)/2]) }
+
+func die(error) error { panic(killed{}) }
+
+var faults = []fault{
+	{name: "fails, no effect", hit: func(effect) error { return syscall.EIO }},
+	{name: "fails, took effect", hit: func(x effect) error { return errors.Join(x.do(x.p), syscall.EIO) }},
+	{name: "fails half-way", hit: func(x effect) error { return errors.Join(half(x), syscall.ENOSPC) }},
+	{name: "killed before", hit: func(effect) error { return die(nil) }},
+	{name: "killed after", hit: func(x effect) error { return die(x.do(x.p)) }},
+	{name: "killed half-way", hit: func(x effect) error { return die(half(x)) }},
+	{name: "disk full from here", hit: func(effect) error { return syscall.ENOSPC }, full: true},
+}
+
+// A world is a rig whose effects are counted and hit.
+type world struct {
+	*rig
+	t     *testing.T
+	seen  []string
+	nth   int // effect to hit, -1 none
+	fault fault
+	full  bool
+	// pending is what was last written to the ledger and is not synced yet.
+	pending bool
+	// diesAt is the kernel write, from 1, at which the process dies, 0 never.
+	diesAt, writes int
+}
+
+func newWorld(t *testing.T, opt ledger.Options, nth int, f fault) *world {
+	w := &world{t: t, nth: nth, fault: f}
+	opt.Around = func(e ledger.Effect, p []byte, do func([]byte) error) error {
+		return w.happens(effect{name: string(e), p: p, do: do})
+	}
+	w.rig = offRig(t.TempDir(), opt)
+	w.kernel.SetAround(func(name, value string, do func() error) error {
+		w.writeAhead(name, value)
+		if w.writes++; w.writes == w.diesAt {
+			panic(killed{})
+		}
+		return w.happens(effect{name: "write kernel", do: func([]byte) error { return do() }})
+	})
+	return w
+}
+
+func (w *world) happens(x effect) error {
+	n := len(w.seen)
+	switch ledger.Effect(x.name) {
+	case ledger.Append, ledger.WriteTemp:
+		w.pending = true
+	case ledger.Sync, ledger.SyncDir:
+		w.pending = false
+	}
+	w.seen = append(w.seen, x.name)
+	disk := x.name != "write kernel"
+	switch {
+	case n == w.nth:
+		w.full = w.fault.full
+		if w.full && !disk {
+			return x.do(x.p)
+		}
+		return w.fault.hit(x)
+	case w.full && disk:
+		return syscall.ENOSPC
+	}
+	return x.do(x.p)
+}
+
+// writeAhead holds every write to the kernel against what is on the disk at
+// that moment: an open change that says so. Only taking back may go on without.
+func (w *world) writeAhead(name, value string) {
+	w.t.Helper()
+	changes, err := ledger.Read(w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	said := slices.ContainsFunc(changes, func(c ledger.Change) bool {
+		return c.State.Open() && slices.ContainsFunc(c.Edits, func(e ledger.Edit) bool {
+			doing := c.State == intended && e.After == value
+			takingBack := e.Before == value && (c.State != applied || w.ledger.Err() != nil)
+			return strings.HasSuffix(e.Key, name) && (doing || takingBack)
+		})
+	})
+	if w.pending && w.ledger.Err() == nil {
+		w.t.Errorf("%s was written to %s before the ledger was synced", value, name)
+	}
+	if !said {
+		w.t.Errorf("%s was written to %s, and the ledger on disk does not say so", value, name)
+	}
+}
+
+// play starts, does two changes, one on the other, and takes both back. It goes on
+// after failures as the daemon does. It reports whether it was killed.
+func (w *world) play() (dead bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, dead = p.(killed); !dead {
+				panic(p)
+			}
+		}
+	}()
+	w.start(w.t)
+	mend := func(err error) {
+		if err != nil {
+			_, _ = w.Probe() // what it can't mend now is mended after the restart
+			_, _ = w.Recover()
+		}
+	}
+	first, err := w.Do(change(edit(MaxKey, "65536", "131072")))
+	mend(err)
+	_, err = w.Do(change(edit(MaxKey, "131072", "262144")))
+	mend(err)
+	if first.ID > 0 {
+		_, err = w.Judge(first.ID, "helped")
+		mend(err)
+		_, err = w.Undo(first.ID, "calm")
+		mend(err)
+	}
+	return false
+}
+
+// rise starts a new process on what the old one has left, with a whole disk.
+func (w *world) rise() {
+	w.t.Helper()
+	if w.Executor != nil { // else killed while opening
+		w.stop(w.t)
+	}
+	dir := w.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(w.dir)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.dir, w.nth, w.full, w.diesAt = dir, -1, false, 0
+	w.start(w.t)
+	w.t.Cleanup(func() { w.ledger.Close() })
+	if _, err := w.Recover(); err != nil {
+		w.t.Errorf("recover: %v", err)
+	}
+}
+
+// agree holds the kernel against the changes in memory and on the disk.
+func (w *world) agree() {
+	w.t.Helper()
+	open := w.Open()
+	for i, c := range open {
+		if c.State != applied {
+			w.t.Errorf("after recovery change %d is %s", c.ID, c.State)
+		}
+		if top := i == len(open)-1; top && c.Edits[0].After != w.max() {
+			w.t.Errorf("change %d is applied with %s, the kernel reads %s", c.ID, c.Edits[0].After, w.max())
+		}
+		if i > 0 && c.Edits[0].Before != open[i-1].Edits[0].After {
+			w.t.Errorf("change %d does not stand on change %d", c.ID, open[i-1].ID)
+		}
+	}
+	w.want(w.t, w.max(), statesOf(w.Changes())...)
+	seen := map[string]bool{}
+	for _, x := range w.kernel.Writes() {
+		if step := x.Old + " → " + x.New; x.Old == x.New || seen[step] {
+			w.t.Errorf("%s was done twice: %v", step, w.kernel.Writes())
+		} else {
+			seen[step] = true
+		}
+	}
+}
+
+// again recovers once more: nothing may be left to settle.
+func (w *world) again() {
+	w.t.Helper()
+	gen, writes := w.Generation(), len(w.kernel.Writes())
+	moved, err := w.Recover()
+	if err != nil || moved != nil || w.Generation() != gen || len(w.kernel.Writes()) != writes {
+		w.t.Errorf("recovering a second time moved %v, %v", moved, err)
+	}
+}
+
+// rollback takes everything back that is open.
+func (w *world) rollback() {
+	w.t.Helper()
+	if open := w.Open(); len(open) > 0 {
+		if _, err := w.Undo(open[0].ID, "rollback"); err != nil {
+			w.t.Error(err)
+		}
+	}
+	if open := w.Open(); len(open) > 0 {
+		w.t.Errorf("open after rollback: %v", open)
+	}
+}
+
+// bounds: one where the ledger never compacts and one where it does all the time.
+var bounds = []ledger.Options{{}, {Bound: 500, Keep: 1}}
+
+// TestEveryFaultAtEveryStep hits each effect that the disk and the kernel have
+// in the life of two stacked changes, the opening and compacting of the ledger
+// included, with each fault; then a new process recovers, and takes all back.
+func TestEveryFaultAtEveryStep(t *testing.T) {
+	for _, opt := range bounds {
+		clean := newWorld(t, opt, -1, fault{})
+		clean.play()
+		clean.want(t, "65536", statesOf(clean.Changes())...)
+		clean.rise()
+		clean.agree()
+		for n, name := range clean.seen {
+			for _, f := range faults {
+				t.Run(fmt.Sprintf("bound %d/%d %s/%s", opt.Bound, n, name, f.name), func(t *testing.T) {
+					meet(t, opt, n, f, 0)
+				})
+			}
+		}
+	}
+}
+
+// TestKilledOnFullDisk is the worst: the disk fills up at some effect, taking
+// back goes on unrecorded, and the process is killed at a write to the kernel.
+// A stack may then stay half up, but never with a change that claims a value
+// which the kernel does not have.
+func TestKilledOnFullDisk(t *testing.T) {
+	opt := bounds[0]
+	clean := newWorld(t, opt, -1, fault{})
+	clean.play()
+	clean.rise()
+	for n := range clean.seen {
+		for write := 1; write <= 4; write++ {
+			t.Run(fmt.Sprintf("full at %d, killed at write %d", n, write), func(t *testing.T) {
+				meet(t, opt, n, faults[len(faults)-1], write)
+			})
+		}
+	}
+}
+
+func meet(t *testing.T, opt ledger.Options, nth int, f fault, diesAt int) {
+	w := newWorld(t, opt, nth, f)
+	w.diesAt = diesAt
+	w.play()
+	w.rise()
+	w.agree()
+	w.again()
+	w.rollback()
+	w.agree()
+	if diesAt == 0 && w.max() != "65536" {
+		t.Errorf("all taken back, max is %s", w.max())
+	}
+}
