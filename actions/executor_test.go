@@ -191,6 +191,34 @@ func TestAppliedNotRecordedIsSettledByProbe(t *testing.T) {
 	}
 }
 
+// A key that can't be read settles nothing and loses nothing.
+func TestKeyIsGoneForAWhile(t *testing.T) {
+	r := atRest(t)
+	r.raise(t, "65536", "131072", applied)
+	r.kernel.SetAround(func(_, _ string, do func() error) error {
+		defer r.kernel.Remove(MaxName)
+		return do()
+	})
+	c, err := r.Do(change(edit(MaxKey, "131072", "262144")))
+	if !errors.Is(err, syscall.ENOENT) || c.ID != 2 || c.State != intended {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if _, err := r.Recover(); !errors.Is(err, syscall.ENOENT) {
+		t.Fatalf("recovered without the key: %v", err)
+	}
+	r.want(t, "", applied, intended)
+	r.kernel.SetAround(nil)
+	r.kernel.Set(MaxName, "262144")
+	if moved, err := r.Probe(); err != nil || len(moved) != 1 {
+		t.Fatal(moved, err)
+	}
+	r.want(t, "262144", applied, applied)
+	if _, err := r.Undo(1, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, "65536", undone, undone)
+}
+
 func BenchmarkDoUndo(b *testing.B) {
 	r := newRig(b, b.TempDir(), ledger.Options{})
 	defer r.ledger.Close()

@@ -47,6 +47,13 @@ func (k *Kernel) Set(name, value string) {
 	k.values[name] = value
 }
 
+// Remove takes a name away, as unloading the module does.
+func (k *Kernel) Remove(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.values, name)
+}
+
 // Value is the present value, empty when there is no such name.
 func (k *Kernel) Value(name string) string {
 	k.mu.Lock()
