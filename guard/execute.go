@@ -47,7 +47,7 @@ func (g *Guard) undo(d policy.Decision, now time.Duration) {
 	undone, err := g.Actions.Undo(d.Change, d.Reason)
 	for _, c := range undone {
 		if !c.State.Open() {
-			g.reportUndone(d, c)
+			g.reportEnded(d, c)
 		}
 	}
 	g.remember(d, err, now)

@@ -20,7 +20,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-const boot = "11111111-2222-3333-4444-555555555555"
+const thisBoot = "11111111-2222-3333-4444-555555555555"
 
 // A gateway is a guard on a kernel for tests, with a ledger on a real disk and a
 // clock that moves by the pauses that the guard asks for.
@@ -45,7 +45,7 @@ func newGateway(t *testing.T) *gateway {
 func (w *gateway) start() {
 	w.t.Helper()
 	// The ledger stamps its records with the guard's clock.
-	l, err := ledger.OpenWith(w.dir, boot, ledger.Options{Now: func() (time.Time, time.Duration) { return time.Now(), w.now }})
+	l, err := ledger.OpenWith(w.dir, thisBoot, ledger.Options{Now: func() (time.Time, time.Duration) { return time.Now(), w.now }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -67,14 +67,19 @@ func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
 	g.log(journald.LevelNotice, eventDone, fmt.Sprintf("change %d: %s: %s", c.ID, act(d), d.Reason), append(numbers(d), ofChange(c)...)...)
 }
 
-func (g *Guard) reportUndone(d policy.Decision, c ledger.Change) {
-	message := fmt.Sprintf("change %d is %s", c.ID, c.State)
-	if from, to, ok := values(c); ok && c.State == ledger.Undone {
-		d.From, d.To = to, from
+// reportEnded reports a change that an undo has brought to its end: undone, or
+// found to be somebody else's by now.
+func (g *Guard) reportEnded(d policy.Decision, c ledger.Change) {
+	level, e, message := journald.LevelNotice, eventUndone, fmt.Sprintf("change %d undone: %s", c.ID, d.Reason)
+	if before, after, ok := values(c); ok {
+		d.From, d.To = after, before
 		message = fmt.Sprintf("change %d undone: %s: %s", c.ID, act(d), d.Reason)
 	}
+	if c.State != ledger.Undone {
+		level, e, message = slog.LevelWarn, eventYielded, fmt.Sprintf("change %d %s: %s", c.ID, c.State, c.Note)
+	}
 	d.Cause = policy.Cause(c.Cause)
-	g.log(journald.LevelNotice, eventUndone, message, append(numbers(d), ofChange(c)...)...)
+	g.log(level, e, message, append(numbers(d), ofChange(c)...)...)
 }
 
 func (g *Guard) reportJudged(d policy.Decision) {

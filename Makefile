@@ -1,0 +1,57 @@
+# conntrack-guardian: `make demo` shows it, `make test` tests it, `make lint` checks the form.
+
+GO      ?= go
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOFUMPT     = mvdan.cc/gofumpt@v0.9.2
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE = $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)
+
+.PHONY: all build demo test lint bench fuzz clean
+
+all: build
+
+build:
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/...
+
+# Needs root: it makes network namespaces and lowers nf_conntrack_max for the run.
+demo: build
+	@test "$$(id -u)" = 0 || { echo 'make demo needs root (network namespaces, nf_conntrack_max): sudo make demo' >&2; exit 1; }
+	@bin/guardian-lab demo
+
+# Tests named TestRoot... need root and a kernel with conntrack.
+test:
+	@if [ "$$(id -u)" = 0 ]; then \
+		set -x; $(GO) test $(RACE) -timeout 10m ./...; \
+	else \
+		echo 'Not root: these tests are left out:'; \
+		$(GO) test -list '^TestRoot' ./... | grep '^TestRoot' | sed 's/^/  /'; \
+		set -x; $(GO) test $(RACE) -timeout 10m -skip '^TestRoot' ./...; \
+	fi
+
+lint:
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) run $(STATICCHECK) ./...
+	@unformatted=$$(git ls-files '*.go' | xargs $(GO) run $(GOFUMPT) -l) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofumpt:"; echo "$$unformatted"; exit 1; fi
+
+bench:
+	$(GO) test -run '^$$' -bench . -count 6 ./policy ./guard/...
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 1m
+fuzz:
+	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
+		for target in $$(grep -hos '^func Fuzz[A-Za-z0-9]*' "$$dir"/*_test.go | sed 's/func //'); do \
+			echo "$$target in $$dir"; (cd "$$dir" && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
+		done; \
+	done
+
+clean:
+	rm -rf bin dist
