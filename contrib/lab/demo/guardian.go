@@ -31,8 +31,9 @@ type guardian struct {
 	notify *net.UnixConn // stands in for the service manager
 	ready  chan struct{} // closed with READY=1
 	ended  chan struct{} // closed with the process
-	cmd    *exec.Cmd
-	err    error // why it ended; read after ended
+	err    error         // why it ended; read after ended
+
+	process *os.Process // nil once it was stopped
 }
 
 // startGuardian runs the program under a policy and waits until it is ready.
@@ -90,26 +91,27 @@ func (g *guardian) run() error {
 		return err
 	}
 	defer log.Close()
-	g.cmd = exec.Command(g.program, "run", "--policy", g.path("policy.toml"), "--state-dir", g.path("state"))
-	g.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+g.path("notify"))
-	g.cmd.Stdout, g.cmd.Stderr = log, log
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{
+	cmd := exec.Command(g.program, "run", "--policy", g.path("policy.toml"), "--state-dir", g.path("state"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+g.path("notify"))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL,
 		Setpgid:   true, // Ctrl-C is for the lab, which then stops the guardian
 	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := g.cmd.Start()
+		err := cmd.Start()
 		started <- err
 		if err == nil {
-			g.err = g.cmd.Wait()
+			g.err = cmd.Wait()
 			close(g.ended)
 		}
 	}()
 	if err := <-started; err != nil {
 		return fmt.Errorf("start the guardian: %w", err)
 	}
+	g.process = cmd.Process
 	return nil
 }
 
@@ -130,22 +132,22 @@ func (g *guardian) waitReady(ctx context.Context) error {
 // guardian had ended before, did not end in time, or says it failed. A second
 // call does nothing.
 func (g *guardian) stop() error {
-	if g.cmd == nil {
+	if g.process == nil {
 		return nil
 	}
-	cmd := g.cmd
-	g.cmd = nil
+	process := g.process
+	g.process = nil
 	defer g.notify.Close()
 	select {
 	case <-g.ended:
 		return fmt.Errorf("the guardian had ended by itself: %w\n%s", orExited(g.err), g.log())
 	default:
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-g.ended:
 	case <-time.After(stopWithin):
-		_ = cmd.Process.Kill()
+		_ = process.Kill()
 		<-g.ended
 		return fmt.Errorf("the guardian did not end within %s of SIGTERM:\n%s", stopWithin, g.log())
 	}

@@ -44,7 +44,7 @@ func playLab() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println(g.cmd.Process.Pid)
+	fmt.Println(g.process.Pid)
 	select {}
 }
 
