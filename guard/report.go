@@ -57,8 +57,6 @@ func (g *Guard) reportDecision(d policy.Decision) {
 	switch d.Verb {
 	case policy.Open, policy.Diagnose, policy.Advised, policy.Bounded:
 		level = slog.LevelWarn
-	case policy.Observed:
-		level = slog.LevelDebug
 	}
 	g.log(level, reported[d.Verb], Sentence(d), ofDecision(d)...)
 }
