@@ -47,7 +47,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "guardian-lab: %v\nTry 'guardian-lab --help'.\n", err)
 		return exitUsage
 	case ctx.Err() != nil:
-		fmt.Fprintf(stderr, "guardian-lab: stopped: %v\n", context.Cause(ctx))
+		fmt.Fprintf(stderr, "guardian-lab: %v: %v\n", context.Cause(ctx), err)
 	case !errors.Is(err, errReported):
 		fmt.Fprintf(stderr, "guardian-lab: %v\n", err)
 	}

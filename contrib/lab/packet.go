@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -61,7 +62,10 @@ func (s *packetSocket) setup(n *Namespace, filter []unix.SockFilter) error {
 
 func (s *packetSocket) Close() error { return unix.Close(s.fd) }
 
-func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
+// bigEndian is htons.
+func bigEndian(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
 
 // frameBatch is how many frames one system call moves at most.
 const frameBatch = 128

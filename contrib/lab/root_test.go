@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -11,6 +13,16 @@ import (
 
 // Tests whose names begin with TestRoot need root and fail without it: run the
 // others with -skip '^TestRoot'.
+
+// TestMain fails the run if the tests leave a namespace or a file.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if left, err := Left(); err != nil || len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "the tests left %q, %v\n", left, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // newTestGateway makes a gateway that the test's end takes away.
 func newTestGateway(t *testing.T, opts Options) *Gateway {
