@@ -32,7 +32,7 @@ it, or if anything was left changed.`,
 	}
 	c := &f.config
 	cmd.Flags().StringVar(&c.Guardian, "guardian", "", "`PATH` of conntrack-guardian (default: beside this program)")
-	cmd.Flags().IntVar(&c.Max, "max", c.Max, "nf_conntrack_max during the demonstration")
+	cmd.Flags().IntVar(&c.Max, "max", c.Max, "nf_conntrack_max during the demonstration; much less than the default leaves no room for the clients' own entries, and is not lowered to again")
 	cmd.Flags().IntVar(&c.Rate, "rate", c.Rate, "new flows of the flood per second; it sends twice the max")
 	cmd.Flags().IntVar(&c.TCP, "tcp", c.TCP, "new connections of well-behaved clients per second")
 	cmd.Flags().IntVar(&c.UDP, "udp", c.UDP, "UDP exchanges of well-behaved clients per second")

@@ -11,7 +11,7 @@ import (
 )
 
 func maxFlag(cmd *cobra.Command, to *int) {
-	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run (default: leave it)")
+	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run and keep others from changing it (default: leave it)")
 }
 
 // withGateway runs fn with a gateway and, if asked to, a lowered max, and takes
