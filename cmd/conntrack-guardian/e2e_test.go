@@ -19,6 +19,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
 
 const (
@@ -106,14 +107,17 @@ func (s *site) empty() {
 	}
 }
 
-func (s *site) max() int {
+func (s *site) sizes() lab.Sizes {
 	s.Helper()
 	sizes, err := lab.ReadSizes()
 	if err != nil {
 		s.Fatal(err)
 	}
-	return sizes.Max
+	return sizes
 }
+
+func (s *site) max() int     { return s.sizes().Max }
+func (s *site) buckets() int { return s.sizes().Buckets }
 
 // until waits for something to come true.
 func (s *site) until(what string, ok func() bool) {
@@ -330,6 +334,45 @@ func TestRootStopAndRollback(t *testing.T) {
 	}
 	if code, stdout, _ := s.command("rollback", "--all"); code != exitDone || !strings.Contains(stdout, "Nothing of the guardian's is in force.") {
 		t.Errorf("a second rollback: exit code %d, %q", code, stdout)
+	}
+}
+
+// Too few buckets are answered with more of them, once, and never with a larger
+// max; they shrink again only because this policy asks for it.
+func TestRootGrowBuckets(t *testing.T) {
+	const few = 1024
+	s := newSite(t)
+	if err := sysctl.Write("net.netfilter.nf_conntrack_buckets", fmt.Sprint(few)); err != nil {
+		t.Fatal(err)
+	}
+	policy, err := os.ReadFile(s.path("guardian.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("guardian.toml", string(policy)+`[grow_buckets]
+ceiling = 262144
+hold = "2s"
+check = "1s"
+shrink = true
+`)
+	d := s.start()
+	s.fill(10000) // 15 % of max, a mean chain of 20
+	s.until("buckets are grown", func() bool { return s.buckets() > few })
+	if got := s.buckets(); got != 16384 { // 10,000 in units of 8,192
+		t.Errorf("%d buckets, want 16,384 for 10,000 entries", got)
+	}
+	s.until("the effect is judged", func() bool { return d.count("OUTCOME=helped") == 1 })
+	if got := s.max(); got != baseline {
+		t.Errorf("nf_conntrack_max went to %d for a lack of buckets", got)
+	}
+	if n := d.count("CAUSE=hash-chains"); n == 0 {
+		t.Error("the cause was not named")
+	}
+	s.empty()
+	s.until("buckets are as before", func() bool { return s.buckets() == few })
+	d.stop()
+	if c := s.changes(); len(c) != 1 || c[0].State != ledger.Undone {
+		t.Errorf("ledger: %+v", c)
 	}
 }
 
