@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -97,20 +96,6 @@ func (n *Namespace) Close() error {
 		err = n.ns.Close()
 	}
 	return errors.Join(err, deleteNamespace(n.Name))
-}
-
-// deleteNamespace removes a name whether it is mounted, merely a file because
-// its maker died in between, or gone.
-func deleteNamespace(name string) error {
-	path := filepath.Join(netnsDir, name)
-	err := unix.Unmount(path, unix.MNT_DETACH)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount namespace %s: %w", name, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove namespace %s: %w", name, err)
-	}
-	return nil
 }
 
 func sysctlPath(key string) string {
