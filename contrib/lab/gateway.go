@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
 
 // A Gateway is a masquerading gateway between a client and a server, each a
@@ -98,7 +100,11 @@ func (g *Gateway) furnish(opts Options) (err error) {
 // namespace's whoever reads it.
 func (g *Gateway) openCount() (f *os.File, err error) {
 	err = g.Router.Do(func() error {
-		f, err = os.Open(sysctlPath(keyCount))
+		path, err := sysctl.Path(keyCount)
+		if err != nil {
+			return err
+		}
+		f, err = os.Open(path)
 		return err
 	})
 	return f, err
@@ -118,7 +124,7 @@ func (g *Gateway) Count() (int, error) {
 func (g *Gateway) SetTimeouts(seconds map[string]int) error {
 	return g.Router.Do(func() error {
 		for name, s := range seconds {
-			if err := writeSysctl("net.netfilter.nf_conntrack_"+name, s); err != nil {
+			if err := sysctl.Write("net.netfilter.nf_conntrack_"+name, strconv.Itoa(s)); err != nil {
 				return err
 			}
 		}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
 
 // MaxLock is locked (flock, exclusive) by whoever changes nf_conntrack_max or
@@ -78,11 +81,11 @@ func (h *MaxHold) take(max int) error {
 	}
 	h.claim, h.Before = c, before
 	// From here a crash is harmless: the claim says what to put back.
-	return writeSysctl(keyMax, max)
+	return sysctl.Write(keyMax, strconv.Itoa(max))
 }
 
 // Set changes nf_conntrack_max again while it is held.
-func (h *MaxHold) Set(max int) error { return writeSysctl(keyMax, max) }
+func (h *MaxHold) Set(max int) error { return sysctl.Write(keyMax, strconv.Itoa(max)) }
 
 // Release puts the machine's values back, whatever they are now, and says what
 // it found. Calling it again does nothing and returns the same.
@@ -106,10 +109,10 @@ func putBack(want Sizes) (r Release, err error) {
 		return r, err
 	}
 	if r.Found.Max != want.Max {
-		err = writeSysctl(keyMax, want.Max)
+		err = sysctl.Write(keyMax, strconv.Itoa(want.Max))
 	}
 	if r.Found.Buckets != want.Buckets {
-		err = errors.Join(err, writeSysctl(keyBuckets, want.Buckets))
+		err = errors.Join(err, sysctl.Write(keyBuckets, strconv.Itoa(want.Buckets)))
 	}
 	if err != nil {
 		return r, err
@@ -122,10 +125,10 @@ func putBack(want Sizes) (r Release, err error) {
 
 // ReadSizes reads the machine's values.
 func ReadSizes() (s Sizes, err error) {
-	if s.Max, err = readSysctl(keyMax); err != nil {
+	if s.Max, err = sysctl.ReadInt(keyMax); err != nil {
 		return s, err
 	}
-	s.Buckets, err = readSysctl(keyBuckets)
+	s.Buckets, err = sysctl.ReadInt(keyBuckets)
 	return s, err
 }
 

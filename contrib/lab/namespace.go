@@ -3,15 +3,15 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
 
 // netnsDir is where named namespaces are mounted, as iproute2 has it.
@@ -74,7 +74,7 @@ func onOwnThread(fn func() error) error {
 // Sysctl reads a key as the namespace has it, "net.netfilter.nf_conntrack_count".
 func (n *Namespace) Sysctl(key string) (value int, err error) {
 	err = n.Do(func() error {
-		value, err = readSysctl(key)
+		value, err = sysctl.ReadInt(key)
 		return err
 	})
 	return value, err
@@ -82,7 +82,7 @@ func (n *Namespace) Sysctl(key string) (value int, err error) {
 
 // SetSysctl writes a key of the namespace.
 func (n *Namespace) SetSysctl(key string, value int) error {
-	return n.Do(func() error { return writeSysctl(key, value) })
+	return n.Do(func() error { return sysctl.Write(key, strconv.Itoa(value)) })
 }
 
 // Close unmounts the namespace and lets go of it. The kernel frees it, with
@@ -96,33 +96,4 @@ func (n *Namespace) Close() error {
 		err = n.ns.Close()
 	}
 	return errors.Join(err, deleteNamespace(n.Name))
-}
-
-func sysctlPath(key string) string {
-	return "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
-}
-
-func readSysctl(key string) (int, error) {
-	text, err := os.ReadFile(sysctlPath(key))
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", key, err)
-	}
-	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", key, err)
-	}
-	return value, nil
-}
-
-func writeSysctl(key string, value int) error {
-	// Not created: a key that is missing is a module that is missing.
-	f, err := os.OpenFile(sysctlPath(key), os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
-	}
-	_, err = f.WriteString(strconv.Itoa(value))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %d to %s: %w", value, key, err)
-	}
-	return nil
 }
