@@ -8,7 +8,7 @@ BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOFUMPT     = mvdan.cc/gofumpt@v0.9.2
 
-# The race detector needs a C compiler; without one the tests run without it.
+# Never cached: the kernel is part of what is tested. The race detector needs a C compiler; without one the tests run without it.
 RACE = $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)
 
 .PHONY: all build demo test lint bench fuzz clean
@@ -27,11 +27,11 @@ demo: build
 # Tests named TestRoot... need root and a kernel with conntrack.
 test:
 	@if [ "$$(id -u)" = 0 ]; then \
-		set -x; $(GO) test $(RACE) -timeout 10m ./...; \
+		set -x; $(GO) test $(RACE) -count=1 -timeout 10m ./...; \
 	else \
 		echo 'Not root: these tests are left out:'; \
 		$(GO) test -list '^TestRoot' ./... | grep '^TestRoot' | sed 's/^/  /'; \
-		set -x; $(GO) test $(RACE) -timeout 10m -skip '^TestRoot' ./...; \
+		set -x; $(GO) test $(RACE) -count=1 -timeout 10m -skip '^TestRoot' ./...; \
 	fi
 
 lint:
