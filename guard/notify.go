@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -45,7 +46,8 @@ func (n *Notifier) ticked(complete bool, status func() string, now time.Duration
 		return
 	}
 	n.told = now
-	text := status()
+	// A line is an assignment in sd_notify(3).
+	text := strings.ReplaceAll(status(), "\n", "; ")
 	switch {
 	case first:
 		n.ready = true
@@ -66,9 +68,18 @@ func (n *Notifier) within(pause time.Duration) time.Duration {
 
 // reloading reports that a reload begins. The stamp is what systemd compares
 // with the time at which it sent the signal.
-func (n *Notifier) reloading() { n.send("RELOADING=1\n" + daemon.SdNotifyMonotonicUsec()) }
+// A service that is still starting is not reloading.
+func (n *Notifier) reloading() {
+	if n.ready {
+		n.send("RELOADING=1\n" + daemon.SdNotifyMonotonicUsec())
+	}
+}
 
 // reloaded reports that a reload is over, whatever came of it.
-func (n *Notifier) reloaded() { n.send("READY=1") }
+func (n *Notifier) reloaded() {
+	if n.ready {
+		n.send("READY=1")
+	}
+}
 
 func (n *Notifier) stopping() { n.send("STOPPING=1") }

@@ -20,17 +20,23 @@ func TestNotifier(t *testing.T) {
 	}
 	n.ticked(false, status, 5*time.Second)
 	expect("STATUS=healthy") // not ready, no watchdog: the tick was not complete
+	n.reloading()            // a service that is still starting is not reloading
+	n.reloaded()
+	expect()
 	n.ticked(true, status, 5100*time.Millisecond)
 	expect("WATCHDOG=1", "READY=1\nSTATUS=healthy")
 	n.ticked(true, status, 5500*time.Millisecond)
 	expect()
-	text = "table-full"
+	text = "table-full\nREADY=1"
 	n.ticked(true, status, 6200*time.Millisecond)
 	expect("WATCHDOG=1")
 	n.ticked(false, status, 8*time.Second)
-	expect("STATUS=table-full")
+	expect("STATUS=table-full; READY=1")
 	n.ticked(true, status, 8100*time.Millisecond)
 	expect("WATCHDOG=1")
+	if got := n.within(10 * time.Second); got != time.Second {
+		t.Errorf("a pause of %s starves a watchdog of 1s", got)
+	}
 	n.reloading()
 	if len(sent) != 1 || !strings.HasPrefix(sent[0], "RELOADING=1\nMONOTONIC_USEC=") {
 		t.Errorf("sent %q", sent)

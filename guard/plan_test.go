@@ -10,13 +10,13 @@ import (
 // What the policy decides comes back to it as it meant it.
 func TestPlanAndRecall(t *testing.T) {
 	for _, m := range []policy.Measure{policy.RaiseMax, policy.GrowBuckets} {
-		c, err := plan(policy.Decision{Verb: policy.Do, Measure: m, From: 1, To: 2, Episode: "e"}, "/run/netns/x")
+		c, err := plan(policy.Decision{Verb: policy.Do, Measure: m, From: 1, To: 2, Episode: "e", Cause: policy.TableFull}, "/run/netns/x")
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.ID, c.State, c.Boot = 7, ledger.Applied, "b"
 		back := Recall([]ledger.Change{c}, "b")
-		want := policy.Change{ID: 7, Measure: m, State: policy.Applied, Episode: "e", Before: 1, After: 2}
+		want := policy.Change{ID: 7, Measure: m, State: policy.Applied, Episode: "e", Cause: policy.TableFull, Before: 1, After: 2}
 		if len(back) != 1 || back[0] != want {
 			t.Errorf("%s: recalled %+v, want %+v", m, back, want)
 		}

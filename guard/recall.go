@@ -33,7 +33,7 @@ func recall(c ledger.Change) (policy.Change, bool) {
 	before, after, numeric := values(c)
 	state := stateOf(c.State)
 	return policy.Change{
-		ID: c.ID, Measure: policy.Measure(c.Measure), State: state, Episode: c.Episode,
+		ID: c.ID, Measure: policy.Measure(c.Measure), State: state, Episode: c.Episode, Cause: policy.Cause(c.Cause),
 		Before: before, After: after, At: c.Since, Outcome: policy.Outcome(c.Outcome),
 	}, numeric && state != ""
 }

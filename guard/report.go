@@ -2,9 +2,11 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -92,7 +94,11 @@ func (g *Guard) reportYielded(d policy.Decision) {
 
 func (g *Guard) reportFailed(d policy.Decision, id int, err error) {
 	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", id), slog.String("ERROR", err.Error()))
-	g.log(slog.LevelError, eventFailed, fmt.Sprintf("%s of %s failed: %v", d.Verb, d.Measure, err), attrs...)
+	level, message := slog.LevelError, fmt.Sprintf("%s of %s failed: %v", d.Verb, d.Measure, err)
+	if errors.Is(err, actions.ErrUnsafe) {
+		level, message = slog.LevelInfo, fmt.Sprintf("%s of %s waits: %v", d.Verb, d.Measure, err)
+	}
+	g.log(level, eventFailed, message, attrs...)
 }
 
 func (g *Guard) reportSettled(c ledger.Change) {
@@ -102,6 +108,14 @@ func (g *Guard) reportSettled(c ledger.Change) {
 	}
 	attrs := append(ofChange(c), slog.String("EPISODE", c.Episode), slog.String("CAUSE", c.Cause), slog.String("REASON", c.Note))
 	g.log(journald.LevelNotice, eventSettled, message, attrs...)
+}
+
+// reportUnsettled reports what stands in the way of settling, when it is new.
+func (g *Guard) reportUnsettled(err error) {
+	if a := (attempt{verb: "settle"}); g.failed[a].reason != err.Error() {
+		g.failed[a] = failure{reason: err.Error()}
+		g.log(slog.LevelWarn, eventFailed, "changes of an earlier run are not settled yet: "+err.Error(), slog.String("ERROR", err.Error()))
+	}
 }
 
 // reportNotices passes on what the ledger says of its own file.
@@ -129,7 +143,11 @@ func (g *Guard) reportSeeing() {
 }
 
 // reportUnable reports when changes can no longer be recorded, and when they can again.
-func (g *Guard) reportUnable(why string) {
+func (g *Guard) reportUnable(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
 	if why == g.unable {
 		return
 	}

@@ -16,9 +16,7 @@ import (
 // At the end capacity stays: changes in force are left to the next start, which
 // undoes them when their time comes.
 func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, load func() (config.File, error)) error {
-	if err := g.Start(); err != nil {
-		g.reportUnable(err.Error())
-	}
+	g.Start()
 	g.reportStarted()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -52,6 +50,7 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	}
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
+	g.state.Reconsider()
 	g.log(journald.LevelNotice, eventReloaded, "policy reloaded, mode "+g.Config.Mode.String(), slog.String("POLICY_HASH", file.Hash))
 }
 

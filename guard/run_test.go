@@ -49,7 +49,13 @@ func TestRun(t *testing.T) {
 		file.Policy.Mode = policy.Observe
 		reload <- syscall.SIGHUP
 		time.Sleep(5 * time.Second)
-		if !has("RELOADING=1") || !has("mode observe") {
+		mu.Lock()
+		i := slices.IndexFunc(sent, func(s string) bool { return strings.HasPrefix(s, "RELOADING=1") })
+		if i < 0 || i+1 >= len(sent) || sent[i+1] != "READY=1" {
+			t.Errorf("after the reload: sent %q, want READY=1 behind RELOADING=1", sent)
+		}
+		mu.Unlock()
+		if !has("mode observe") {
 			t.Errorf("after the reload: sent %q", sent)
 		}
 		loadErr = config.Problems{{File: "f", Line: 3, Col: 1, Key: "a", Message: "m"}, {File: "f", Line: 9, Col: 1, Key: "b", Message: "n"}}

@@ -8,6 +8,10 @@ import (
 // Never is the time to full of a table that is not filling.
 const Never = time.Duration(math.MaxInt64)
 
+// sprint is the time to full at which two readings that agree are believed: to
+// wait for the slow estimate would lose connections. Above it they are jitter.
+const sprint = 2 * time.Second
+
 // An Assessment is what the newest readings say, before anything is decided.
 type Assessment struct {
 	Count, Max  int
@@ -15,29 +19,37 @@ type Assessment struct {
 	FillRate    float64       // entries per second, negative when draining
 	TimeToFull  time.Duration // at the fill rate; Never when it does not fill
 	Chain       float64       // mean hash chain length
-	Lost        uint64        // losses within the window, any cause
 	Pressed     bool          // the table is nearly full, or will be within the horizon
 	Cause       Cause         // of the trouble seen now, None when there is none
 
+	slowRate float64       // the fill rate by the slow estimate alone
 	lost     losses        // within the window
 	counters Counters      // within the window
 	window   time.Duration // that window
 }
 
 func assess(h *history, s *Snapshot, c *Config, now time.Duration) Assessment {
-	a := Assessment{Count: s.Count, Max: s.Max, Utilization: s.Utilization(), TimeToFull: Never}
-	a.FillRate = h.fillRate(c.Watch.Window, now)
-	if room := s.Max - s.Count; s.Max > 0 && a.FillRate > 0 {
-		a.TimeToFull = seconds(float64(max(room, 0)) / a.FillRate)
+	a := Assessment{Count: s.Count, Max: s.Max, Utilization: s.Utilization(), window: c.Watch.Window}
+	var fast float64
+	a.slowRate, fast = h.growth(a.window, now)
+	a.FillRate, a.TimeToFull = a.slowRate, timeToFull(s, a.slowRate)
+	if soon := timeToFull(s, fast); soon < sprint && soon < a.TimeToFull {
+		a.FillRate, a.TimeToFull = fast, soon
 	}
 	a.Chain = chain(s.Count, s.Buckets)
-	a.window = c.Watch.Window
-	a.lost, a.counters = h.lossesSince(now - a.window)
-	a.Lost = a.lost.full + a.lost.snat + a.lost.chains + a.lost.memory + a.lost.unknown
-	a.Pressed = s.Max > 0 && (a.Utilization >= c.Watch.High ||
+	a.lost, a.counters = h.lost(now - a.window)
+	// The first reading has no losses yet: its cause could only be guessed.
+	a.Pressed = s.Max > 0 && h.readings > 1 && (a.Utilization >= c.Watch.High ||
 		a.Utilization >= c.Watch.Low && a.TimeToFull < c.Watch.Horizon)
 	a.Cause = diagnose(&a, c)
 	return a
+}
+
+func timeToFull(s *Snapshot, rate float64) time.Duration {
+	if s.Max <= 0 || rate <= 0 {
+		return Never
+	}
+	return seconds(float64(max(s.Max-s.Count, 0)) / rate)
 }
 
 // seconds converts without overflow: a slow leak is full in longer than a
@@ -56,8 +68,9 @@ const (
 )
 
 // Pause is how long to wait before the next reading: half the time in which the
-// fastest plausible growth would use up the room that is left, so that no table
-// goes from calm to full between two readings.
+// fastest plausible growth would use up the room that is left. So a table is read
+// at least once before it is full, unless it has less room than that growth fills
+// in the shortest pause.
 func Pause(s *Snapshot, c *Config) time.Duration {
 	if s.Max <= 0 {
 		return maxPause

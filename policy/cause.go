@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,21 +20,47 @@ const (
 	Unknown      Cause = "unknown"
 )
 
-// diagnose names the cause that loses most. Any loss to a full table counts;
-// of the others, fewer than the loss floor are noise. Without losses, pressure
-// alone is a filling or a full table and overlong chains alone are too few buckets.
+// causes is a set of causes.
+type causes [6]Cause
+
+func (cs *causes) has(c Cause) bool { return slices.Contains(cs[:], c) }
+
+func (cs *causes) add(c Cause) {
+	for i := range cs {
+		if cs[i] == None || cs[i] == c {
+			cs[i] = c
+			return
+		}
+	}
+}
+
+// clashFactor is how many times the floor losses without a signature must be: most
+// are clashes, and a busy resolver has some every second.
+const clashFactor = 10
+
+// diagnose names the cause that loses most. Any loss to a full table counts; of
+// the others, fewer than the loss floor are noise, and beside a table that fills
+// so are fewer than a tenth of what it gains: stray losses must not keep it from
+// the room it needs. Without losses, pressure alone is a filling or a full table
+// and overlong chains alone are too few buckets.
 func diagnose(a *Assessment, c *Config) Cause {
 	most, cause := uint64(0), None
-	consider := func(n uint64, floor int, k Cause) {
-		if n > most && n >= uint64(floor) {
+	consider := func(n, floor uint64, k Cause) {
+		if n > most && n >= floor {
 			most, cause = n, k
 		}
 	}
+	floor := uint64(c.Watch.LossFloor)
+	if a.Pressed {
+		floor = max(floor, uint64(max(a.FillRate, 0)*a.window.Seconds()/10))
+	}
 	consider(a.lost.full, 1, TableFull)
-	consider(a.lost.snat, c.Watch.LossFloor, SNATPorts)
-	consider(a.lost.chains, c.Watch.LossFloor, HashChains)
-	consider(a.lost.memory, c.Watch.LossFloor, MemoryShort)
-	consider(a.lost.unknown, c.Watch.LossFloor, Unknown)
+	consider(a.lost.snat, floor, SNATPorts)
+	consider(a.lost.chains, floor, HashChains)
+	consider(a.lost.memory, floor, MemoryShort)
+	if !a.Pressed {
+		consider(a.lost.unknown, clashFactor*floor, Unknown)
+	}
 	switch {
 	case cause != None:
 		return cause
@@ -61,6 +88,7 @@ func (a *Assessment) Evidence() string {
 		{a.counters.InsertFailed, "insert_failed"},
 		{a.counters.EarlyDrop, "early_drop"},
 		{a.counters.ChainTooLong, "chaintoolong"},
+		{a.counters.Found, "found"},
 	} {
 		if l.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s +%s in %s", l.name, Number(int(l.n)), Span(a.window)))

@@ -71,7 +71,6 @@ type RaiseMaxConfig struct {
 	Cooldown time.Duration // least time between two acts, and between an undo and the next act
 	Hold     time.Duration // the undo condition must hold this long
 	Check    time.Duration // the effect is judged this long after the act
-	Margin   float64       // room kept above the count when max is lowered again, as a share of the count
 }
 
 // GrowBucketsConfig bounds the measure grow-buckets.
@@ -98,7 +97,7 @@ func Default() Config {
 		Memory: Memory{Budget: 0.25, EntryBytes: 384, Tables: 1},
 		RaiseMax: RaiseMaxConfig{
 			Mode: Act, Ceiling: 1 << 20, Step: 2, Reach: 60 * time.Second,
-			Cooldown: 500 * time.Millisecond, Hold: 10 * time.Minute, Check: 5 * time.Second, Margin: 0.25,
+			Cooldown: 500 * time.Millisecond, Hold: 10 * time.Minute, Check: 5 * time.Second,
 		},
 		GrowBuckets: GrowBucketsConfig{
 			Mode: Act, Ceiling: 1 << 20, Chain: 16,

@@ -10,9 +10,9 @@ type State struct {
 	Episode Episode
 
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
-	resumed string        // episode of the changes found open then
 	history history
 	calm    [measures][levels]calm
+	checks  [levels]check
 }
 
 // Decide takes the next step: what the snapshot means, and what to do about it.
@@ -20,28 +20,26 @@ type State struct {
 // one snapshot.
 func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decision) {
 	if st.begun == 0 {
-		st.begun, st.resumed = now, openEpisode(s.Changes)
+		st.begun = now
+		st.resume(&s, &c, now)
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.Now = assess(&st.history, &s, &c, now)
 
-	out := st.follow(&s, &c, now)
+	var out []Decision
+	if c.Mode > Off {
+		out = st.follow(&s, &c, now)
+	}
 	out = append(out, st.yield(&s, &c)...)
 	out = append(out, st.judge(&s, &c, now)...)
 	// Room first: it costs nothing, while a resize of the buckets stalls packets.
-	out = append(out, st.raiseMax(&s, &c, now)...)
-	out = append(out, st.growBuckets(&s, &c, now)...)
+	room := st.raiseMax(&s, &c, now)
+	out = append(out, room...)
+	out = append(out, st.growBuckets(&s, &c, now, does(room))...)
 	return st, out
 }
 
-func openEpisode(changes []Change) string {
-	for i := len(changes) - 1; i >= 0; i-- {
-		if changes[i].State == Applied {
-			return changes[i].Episode
-		}
-	}
-	return ""
-}
+func does(ds []Decision) bool { return len(ds) == 1 && ds[0].Verb == Do }
 
 // decision starts a Decision with what all have in common.
 func (st *State) decision(v Verb, reason string) Decision {

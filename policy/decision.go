@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Verb says what kind of decision it is.
 type Verb string
@@ -42,5 +45,23 @@ type Decision struct {
 
 	Utilization float64       `json:"utilization"`
 	FillRate    float64       `json:"fill_rate"`    // entries per second
-	TimeToFull  time.Duration `json:"time_to_full"` // Never when the table does not fill
+	TimeToFull  time.Duration `json:"time_to_full"` // in JSON seconds, null for Never
+}
+
+// MarshalJSON writes the time to full as people and programs expect it.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	type plain Decision
+	return json.Marshal(struct {
+		plain
+		TimeToFull *float64 `json:"time_to_full"`
+	}{plain(d), Seconds(d.TimeToFull)})
+}
+
+// Seconds is a time to full for JSON: nil for Never.
+func Seconds(d time.Duration) *float64 {
+	if d == Never {
+		return nil
+	}
+	s := d.Seconds()
+	return &s
 }

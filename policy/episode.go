@@ -11,6 +11,7 @@ type Episode struct {
 
 	trouble time.Duration // boot clock at the newest sign of trouble
 	named   time.Duration // boot clock when Cause was named
+	causes  causes        // named so far
 	said    said
 }
 
@@ -32,56 +33,72 @@ func (m Measure) slot() int {
 	return 0
 }
 
+// lull is how many times Watch.Calm without trouble end an episode even near the
+// high mark, and how many must pass before a cause is named again in it.
+const lull = 20
+
 // follow opens, keeps or closes the episode. Trouble begins with a cause; it is
-// over when none has been seen for Calm and the table is under the low mark.
+// over when none has been seen for Calm and the table is well under the high
+// mark, or for much longer than Calm.
 func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 	e, a := &st.Episode, &st.Now
-	var out []Decision
+	quiet := now - e.trouble
 	switch {
 	case a.Cause != None && e.Name == "":
-		name, reason := st.name(s, c, now)
-		*e = Episode{Name: name, Since: now, Cause: a.Cause, named: now}
-		out = append(out, st.decision(Open, reason+a.Evidence()))
-	case a.Cause == None && e.Name != "" && now-e.trouble >= c.Watch.Calm && a.Utilization < c.Watch.Low:
-		d := st.decision(Close, "calm for "+Span(now-e.trouble)+" after "+Span(now-e.Since)+" of trouble")
+		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now}
+		e.rename(a.Cause, now)
+		e.trouble = now
+		return []Decision{st.decision(Open, a.Evidence())}
+	case a.Cause == None && e.Name != "" && (quiet >= c.Watch.Calm && a.Utilization < middle(c) || quiet >= lull*c.Watch.Calm):
+		d := st.decision(Close, "calm for "+Span(quiet)+" after "+Span(e.trouble-e.Since)+" of trouble")
 		*e = Episode{}
-		return append(out, d)
-	}
-	if a.Cause == None {
-		return out
+		return []Decision{d}
+	case a.Cause == None:
+		return nil
 	}
 	e.trouble = now
-	if st.renames(c, now) {
-		e.Cause, e.named = a.Cause, now
-		out = append(out, st.decision(Diagnose, a.Evidence()))
+	if !st.renames(c, now) {
+		return nil
 	}
-	return out
+	e.rename(a.Cause, now)
+	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
 
+// middle is halfway between the marks.
+func middle(c *Config) float64 { return (c.Watch.Low + c.Watch.High) / 2 }
+
 // renames reports whether the episode's cause is now another. A filling table may
-// turn into anything at once. Other causes stay for the window that shows them,
-// and what was full is not called filling before it is under the high mark: a
-// count that swings around a mark makes no journal line at each swing.
+// turn into anything at once; other causes stay for the window that shows them;
+// and what was named before is not named again until much later. A table that
+// swings between two causes makes no journal line at each swing.
 func (st *State) renames(c *Config, now time.Duration) bool {
 	e, a := &st.Episode, &st.Now
+	since := now - e.named
 	switch {
 	case a.Cause == e.Cause:
 		return false
-	case e.Cause == TableFilling:
-		return true
-	case e.Cause == TableFull && a.Cause == TableFilling && a.Utilization >= c.Watch.High:
-		return false
+	case e.causes.has(a.Cause):
+		return since >= lull*c.Watch.Calm
 	}
-	return now-e.named >= c.Watch.Window
+	return e.Cause == TableFilling || since >= c.Watch.Window
 }
 
-// name of a new episode. Trouble found soon after a start takes up the name that
-// open changes carry: it is the same trouble, seen by a daemon that was restarted.
-func (st *State) name(s *Snapshot, c *Config, now time.Duration) (name, reason string) {
-	resumed := st.resumed
-	st.resumed = ""
-	if resumed != "" && now-st.begun <= c.Watch.Calm {
-		return resumed, "trouble goes on after a restart: "
-	}
-	return s.Wall.UTC().Format("20060102T150405Z"), "trouble begins: "
+func (e *Episode) rename(c Cause, now time.Duration) {
+	e.Cause, e.named = c, now
+	e.causes.add(c)
 }
+
+// resume takes up the episode of changes that were found open at the start, if
+// they are recent: it is the same trouble, seen by a daemon that was restarted.
+func (st *State) resume(s *Snapshot, c *Config, now time.Duration) {
+	for _, ch := range s.Changes {
+		if ch.State == Applied && ch.Episode != "" && now-ch.At < c.RaiseMax.Hold {
+			st.Episode = Episode{Name: ch.Episode, Since: ch.At, trouble: now}
+			st.Episode.rename(ch.Cause, now)
+		}
+	}
+}
+
+// Reconsider forgets what has been said in this episode, because the policy is
+// another now.
+func (st *State) Reconsider() { st.Episode.said = said{} }

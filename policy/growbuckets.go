@@ -15,33 +15,47 @@ const (
 
 // growBuckets shortens the hash chains. It is rare: a resize stalls all packets
 // for about half a second per million entries, so it comes at most once an
-// episode and is taken back only where the operator asked for that.
-func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration) []Decision {
+// episode and is taken back only where the operator asked for that. raising says
+// that raise-max acts at this snapshot.
+func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, raising bool) []Decision {
 	m := &c.GrowBuckets
 	if d := st.shrinkBuckets(s, c, now); d != nil {
 		return d
 	}
 	mode := min(c.Mode, m.Mode)
-	future := st.future(s, c)
-	long := st.Now.Cause == HashChains || st.Now.Cause != None && chain(future, s.Buckets) >= m.Chain
-	if mode == Off || !long || drifting(s, GrowBuckets, s.Buckets) || st.grewIn(s) || st.resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
+	future := s.Count
+	if raising {
+		future = st.future(s, c)
+	}
+	if mode == Off || !st.chainsTooLong(future, s, c) || drifting(s, GrowBuckets, s.Buckets) ||
+		st.grewIn(s) || resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
 		return nil
 	}
 	to, bound := sizeBuckets(s, c, future)
-	if to <= s.Buckets {
+	// A stall for little gain is worth it only where chains already lose entries.
+	if to <= s.Buckets || to < s.Buckets*3/2 && st.Now.lost.chains == 0 {
 		return st.bounded(GrowBuckets, s.Buckets, fmt.Sprintf("nf_conntrack_buckets stays at %s: %s", Number(s.Buckets), bound))
 	}
 	return st.propose(s, GrowBuckets, mode, s.Buckets, to,
-		fmt.Sprintf("mean chain %.1f, %.1f at %s entries; %s", st.Now.Chain, chain(future, s.Buckets), Number(future), st.Now.Evidence()))
+		fmt.Sprintf("a mean chain of %.1f at %s entries; %s", chain(future, s.Buckets), Number(future), st.Now.Evidence()))
 }
 
-// future is the count to size for: what the table holds, or what raise-max is
-// about to let it hold. Growing before that comes stalls the fewest packets.
-func (st *State) future(s *Snapshot, c *Config) int {
-	if min(c.Mode, c.RaiseMax.Mode) < Act || !st.wantsRoom() {
-		return s.Count
+// chainsTooLong reports whether more buckets are the remedy for what is seen now.
+func (st *State) chainsTooLong(future int, s *Snapshot, c *Config) bool {
+	switch st.Now.Cause {
+	case HashChains:
+		return true
+	case TableFull, TableFilling:
+		return chain(future, s.Buckets) >= c.GrowBuckets.Chain
 	}
-	return max(s.Count, min(wantMax(s, c, st.Now.FillRate), c.RaiseMax.Ceiling, affordable(s, c)))
+	return false
+}
+
+// future is the count to size for: what raise-max is about to let the table hold.
+// Growing before that comes stalls the fewest packets. It rests on the slow
+// estimate of the fill rate, because buckets are not taken back.
+func (st *State) future(s *Snapshot, c *Config) int {
+	return max(s.Count, min(wantMax(s, c, st.Now.slowRate), c.RaiseMax.Ceiling, affordable(s, c)))
 }
 
 // chain is the mean hash chain length: each entry is hashed by both its tuples.
@@ -55,15 +69,15 @@ func chain(count, buckets int) float64 {
 // grewIn reports whether this episode has had its growth.
 func (st *State) grewIn(s *Snapshot) bool {
 	for _, c := range s.Changes {
-		if c.Measure == GrowBuckets && c.Episode == st.Episode.Name {
+		if c.Measure == GrowBuckets && c.State != Failed && c.Episode == st.Episode.Name {
 			return true
 		}
 	}
 	return false
 }
 
-// sizeBuckets doubles at least, and goes as far as one bucket an entry: a mean
-// chain of two.
+// sizeBuckets doubles or goes as far as one bucket an entry, a mean chain of two,
+// and cuts that to the bounds.
 func sizeBuckets(s *Snapshot, c *Config, future int) (to int, bound string) {
 	to = (max(2*s.Buckets, future) + bucketUnit - 1) / bucketUnit * bucketUnit
 	if limit := c.GrowBuckets.Ceiling / bucketUnit * bucketUnit; limit < to {

@@ -30,6 +30,7 @@ type history struct {
 	prevMax   int
 	lastSlope [2]float64 // entries per second over the last two intervals, newest first
 	readings  int
+	total     losses // since the first reading
 }
 
 type point struct {
@@ -52,6 +53,7 @@ func (h *history) push(s *Snapshot, window, now time.Duration) {
 		lost = attribute(s.Losses, h.fullest(s))
 	}
 	h.readings++
+	h.total = h.total.plus(lost)
 	h.prev, h.prevMax = point{now, s.Count}, s.Max
 	h.store(s, lost, counted, window, now)
 }
@@ -93,53 +95,50 @@ func (h *history) each(since time.Duration, f func(*slot)) {
 	}
 }
 
-// lossesSince sums what was lost in the slots that began at or after since.
-func (h *history) lossesSince(since time.Duration) (l losses, c Counters) {
+// lost sums what was lost in the slots since a moment.
+func (h *history) lost(since time.Duration) (l losses, c Counters) {
 	h.each(since, func(s *slot) {
-		if s.start >= since {
-			l, c = l.plus(s.losses), c.plus(s.counters)
-		}
+		l, c = l.plus(s.losses), c.plus(s.counters)
 	})
 	return l, c
 }
 
-// fillRate is the table's growth in entries per second, negative when it drains:
-// the larger of a slow and a fast estimate.
+// growth is the table's growth in entries per second, negative when it drains, by
+// a slow and a fast estimate.
 //
 // The slow one is the Theil–Sen slope over the window, the median of the slopes
-// of all pairs of points: up to 29 % of outliers don't move it. The fast one is
-// the lesser of the last two intervals' slopes: two readings in a row must agree,
-// so one burst is no flood, and a flood is seen at its second reading.
-func (h *history) fillRate(window, now time.Duration) float64 {
-	fast := min(h.lastSlope[0], h.lastSlope[1])
+// of all pairs of points: up to 29 % of outliers don't move it. It is 0 until
+// half a window has been seen. The fast one is the lesser of the last two
+// intervals' slopes: two readings in a row must agree, so one burst is no flood.
+func (h *history) growth(window, now time.Duration) (slow, fast float64) {
 	if h.readings < 3 {
-		return 0
+		return 0, 0
 	}
-	return max(fast, h.theilSen(now-window))
+	return h.theilSen(now-window, window/2), min(h.lastSlope[0], h.lastSlope[1])
 }
 
-func (h *history) theilSen(since time.Duration) float64 {
+// theilSen is the slope of the points since a moment, 0 if they span less than
+// least.
+func (h *history) theilSen(since, least time.Duration) float64 {
 	var points [slots]point
 	n := 0
 	h.each(since, func(s *slot) {
 		points[n] = point{s.at, s.count}
 		n++
 	})
+	if n < 2 || points[0].at-points[n-1].at < least {
+		return 0
+	}
 	var slopes [slots * (slots - 1) / 2]float64
 	k := 0
 	for i := range n {
 		for j := i + 1; j < n; j++ {
-			// Points come newest first, so the earlier index is the later time.
+			// Points come newest first, so the earlier index is the later time. No two
+			// are of the same time: push takes in only readings that move it forward.
 			dt := (points[i].at - points[j].at).Seconds()
-			if dt <= 0 {
-				continue
-			}
 			slopes[k] = float64(points[i].count-points[j].count) / dt
 			k++
 		}
-	}
-	if k == 0 {
-		return 0
 	}
 	slices.Sort(slopes[:k])
 	return slopes[k/2]

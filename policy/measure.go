@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// failedBackoff is how long a measure rests after the kernel refused it: what
-// was refused (a missing capability, a read-only mount) is not mended by haste.
-const failedBackoff = time.Minute
-
 // stack returns the open changes of a measure, oldest first. Each rests on the
 // one before it: its Before is the other's After.
 func stack(s *Snapshot, m Measure) []Change {
@@ -21,19 +17,39 @@ func stack(s *Snapshot, m Measure) []Change {
 	return open
 }
 
-// resting reports whether a measure must wait, and why: it acted a moment ago,
-// was refused, was yielded to somebody else, or did not help in this episode.
-func (st *State) resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
+// A measure that the kernel refused rests for a minute, and twice as long after
+// each further refusal: what was refused (a missing capability, a read-only
+// mount) is not mended by haste.
+const (
+	firstBackoff = time.Minute
+	lastBackoff  = time.Hour
+)
+
+// resting reports whether a measure must wait: it acted a moment ago, was refused
+// or was yielded to somebody else.
+func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
+	backoff := firstBackoff
+	rests := false
 	for _, c := range s.Changes {
 		if c.Measure != m {
 			continue
 		}
 		since := now - c.At
-		switch {
-		case since < cooldown,
-			c.State == Failed && since < failedBackoff,
-			c.State == Yielded && since < yieldFor,
-			c.Outcome == DidNotHelp && c.Episode == st.Episode.Name:
+		rests = rests || since < cooldown || c.State == Yielded && since < yieldFor
+		if c.State != Failed {
+			backoff = firstBackoff
+			continue
+		}
+		rests = rests || since < backoff
+		backoff = min(2*backoff, lastBackoff)
+	}
+	return rests
+}
+
+// useless reports whether the measure has failed to help in this episode.
+func (st *State) useless(s *Snapshot, m Measure) bool {
+	for _, c := range s.Changes {
+		if c.Measure == m && c.Outcome == DidNotHelp && c.Episode == st.Episode.Name {
 			return true
 		}
 	}
@@ -80,8 +96,7 @@ func once(said *bool) (before bool) {
 	return before
 }
 
-// levels is how many stacked changes have an undo clock of their own; deeper
-// ones wait until those above are undone.
+// levels is how many changes of a stack, the newest, have an undo clock.
 const levels = 16
 
 // calm is since when a change's undo condition has held.
@@ -90,18 +105,17 @@ type calm struct {
 	since  time.Duration
 }
 
-// deepest returns the lowest change of a stack (not empty) whose undo condition has held
-// for hold; undoing it undoes those above. The condition is asked of each level
-// at every snapshot, so its clock starts again whenever it fails.
+// deepest returns the lowest change of a stack (not empty) whose undo condition
+// has held for hold; undoing it undoes those above. The condition is asked of
+// each level at every snapshot, so its clock starts again whenever it fails.
 func (st *State) deepest(open []Change, hold, now time.Duration, well func(Change) bool) (lowest Change, found bool) {
 	clocks := &st.calm[open[0].Measure.slot()]
-	top := open[len(open)-1]
-	for i, c := range open[:min(len(open), levels)] {
+	for i, c := range open[max(0, len(open)-levels):] {
 		clock := &clocks[i]
 		if clock.change != c.ID || !well(c) {
 			*clock = calm{c.ID, now}
 		}
-		if !found && well(c) && now-clock.since >= hold && now-top.At >= hold {
+		if !found && well(c) && now-clock.since >= hold {
 			lowest, found = c, true
 		}
 	}

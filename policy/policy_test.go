@@ -14,14 +14,15 @@ func TestAttribute(t *testing.T) {
 		"nothing":                     {Counters{Found: 9, Invalid: 9, ClashResolve: 9}, 1, losses{}},
 		"full of assured entries":     {Counters{Drop: 7}, 1, losses{full: 7}},
 		"evicting half-open entries":  {Counters{EarlyDrop: 7}, 1, losses{full: 7}},
-		"no source port":              {Counters{Drop: 7, InsertFailed: 7}, 0.3, losses{snat: 7}},
-		"no source port, nearly full": {Counters{Drop: 7, InsertFailed: 7}, 1, losses{snat: 7}},
+		"no source port":              {Counters{Drop: 7, InsertFailed: 7, Found: 420}, 0.3, losses{snat: 7}},
+		"no source port, nearly full": {Counters{Drop: 7, InsertFailed: 7, Found: 420}, 1, losses{snat: 7}},
+		"clashes":                     {Counters{Drop: 7, InsertFailed: 7, Found: 7}, 0.3, losses{unknown: 7}},
 		"long chains":                 {Counters{InsertFailed: 7, ChainTooLong: 7}, 0.5, losses{chains: 7}},
 		"no memory":                   {Counters{Drop: 7}, 0.5, losses{memory: 7}},
-		"full and no source port":     {Counters{Drop: 10, InsertFailed: 3}, 1, losses{full: 7, snat: 3}},
+		"full and no source port":     {Counters{Drop: 10, InsertFailed: 3, Found: 90}, 1, losses{full: 7, snat: 3}},
 		"insert_failed by itself":     {Counters{InsertFailed: 7}, 0.5, losses{unknown: 7}},
 		"all at once": {
-			Counters{Drop: 10, InsertFailed: 9, ChainTooLong: 5, EarlyDrop: 2},
+			Counters{Drop: 10, InsertFailed: 9, ChainTooLong: 5, EarlyDrop: 2, Found: 200},
 			1,
 			losses{full: 8, snat: 4, chains: 5},
 		},
@@ -38,7 +39,7 @@ func TestLossBeforeRaiseIsAFullTable(t *testing.T) {
 	window := 10 * time.Second
 	h.push(&Snapshot{Count: 1000, Max: 1000}, window, time.Second)
 	h.push(&Snapshot{Count: 1001, Max: 2000, Losses: Counters{Drop: 5}}, window, 2*time.Second)
-	lost, _ := h.lossesSince(0)
+	lost, _ := h.lost(0)
 	if want := (losses{full: 5}); lost != want {
 		t.Errorf("attributed %+v, want %+v", lost, want)
 	}
@@ -54,7 +55,7 @@ func TestFillRateSurvivesOutliers(t *testing.T) {
 		}
 		h.push(&Snapshot{Count: count, Max: 65536}, window, time.Duration(i+1)*100*time.Millisecond)
 	}
-	if rate := h.theilSen(0); rate < 900 || rate > 1100 {
+	if rate := h.theilSen(0, time.Second); rate < 900 || rate > 1100 {
 		t.Errorf("slope %.0f/s with one reading in six wrong, want about 1,000/s", rate)
 	}
 }
@@ -67,8 +68,9 @@ func TestFillRateOfAFloodAtItsSecondReading(t *testing.T) {
 		if i == 5 {
 			want = 100_000
 		}
-		if rate := h.fillRate(10*time.Second, time.Duration(i+1)*100*time.Millisecond); rate < want*0.99 || rate > want*1.01 {
-			t.Errorf("reading %d: fill rate %.0f/s, want %.0f/s", i, rate, want)
+		slow, fast := h.growth(10*time.Second, time.Duration(i+1)*100*time.Millisecond)
+		if fast < want*0.99 || fast > want*1.01 || slow != 0 {
+			t.Errorf("reading %d: growth %.0f/s slow and %.0f/s fast, want 0 and %.0f", i, slow, fast, want)
 		}
 	}
 }

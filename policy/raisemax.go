@@ -21,15 +21,20 @@ func (st *State) raiseMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 		return d
 	}
 	mode := min(c.Mode, m.Mode)
-	if mode == Off || !st.wantsRoom() || drifting(s, RaiseMax, s.Max) || st.resting(s, RaiseMax, m.Cooldown, c.Watch.YieldFor, now) {
+	if mode == Off || !st.wantsRoom() || drifting(s, RaiseMax, s.Max) || resting(s, RaiseMax, m.Cooldown, c.Watch.YieldFor, now) {
 		return nil
 	}
 	want := wantMax(s, c, st.Now.FillRate)
-	to, bound := boundMax(s, c, want)
-	switch {
-	case want <= s.Max:
+	if want <= s.Max {
 		return nil
-	case to-s.Max < s.Max/64+1: // less than 1/64 more is not worth a write
+	}
+	// Less than 1/64 more is not worth a write.
+	least := s.Max + s.Max/64 + 1
+	to, bound := boundMax(s, c, max(want, least))
+	if st.useless(s, RaiseMax) {
+		to, bound = s.Max, "raising it did not help in this episode"
+	}
+	if to < least {
 		return st.bounded(RaiseMax, s.Max, fmt.Sprintf("nf_conntrack_max stays at %s: %s", Number(s.Max), bound))
 	}
 	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.Evidence())
@@ -46,8 +51,7 @@ func (st *State) wantsRoom() bool {
 func wantMax(s *Snapshot, c *Config, fillRate float64) int {
 	lasting := float64(s.Count) + max(fillRate, 0)*c.RaiseMax.Reach.Seconds()
 	roomy := float64(s.Count) / c.Watch.Low
-	units := math.Ceil(max(lasting, roomy) / 1024)
-	return int(min(units*1024, maxLimit))
+	return int(min(math.Ceil(max(lasting, roomy)/1024)*1024, maxLimit))
 }
 
 // boundMax cuts the wanted max to the bounds and names the tightest.
@@ -58,6 +62,7 @@ func boundMax(s *Snapshot, c *Config, want int) (to int, bound string) {
 			to, bound = limit, why
 		}
 	}
+	cut(maxLimit, "the kernel takes no larger limit")
 	cut(int(min(c.RaiseMax.Step*float64(s.Max), maxLimit)), fmt.Sprintf("one step allows %g times", c.RaiseMax.Step))
 	cut(c.RaiseMax.Ceiling, "the approved ceiling is "+Number(c.RaiseMax.Ceiling))
 	cut(affordable(s, c), fmt.Sprintf("the memory budget is %s with %s MiB available",
@@ -91,8 +96,12 @@ func (st *State) lowerMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	return st.undo(ch, s.Max, fmt.Sprintf("%s entries, at most %s for %s", Number(s.Count), Number(roomFor(ch.Before, c)), Span(c.RaiseMax.Hold)))
 }
 
+// margin is the room kept above the count when max is lowered, as a share of the
+// count. The executor keeps the same.
+const margin = 0.25
+
 // roomFor is the largest count at which max may go back to limit: under the low
 // mark, and with the margin to spare.
 func roomFor(limit int, c *Config) int {
-	return int(min(c.Watch.Low*float64(limit), float64(limit)/(1+c.RaiseMax.Margin)))
+	return int(min(c.Watch.Low*float64(limit), float64(limit)/(1+margin)))
 }

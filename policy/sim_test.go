@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"time"
 )
 
@@ -16,12 +17,13 @@ type sim struct {
 	full    string // what a full table does: "drop" or "early_drop"
 	refuse  bool   // the kernel refuses writes
 	changes []Change
-	acts    int // writes that took effect
+	acts    int                // writes that took effect
+	part    map[string]float64 // of losses that are not yet whole, by counter
 }
 
 func newSim(cfg Config) *sim {
 	return &sim{
-		cfg: cfg, now: 100 * time.Second, full: "drop",
+		cfg: cfg, now: 100 * time.Second, full: "drop", part: map[string]float64{},
 		s: Snapshot{Max: 65536, Buckets: 65536, MemAvailable: 4 << 30, Wall: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)},
 	}
 }
@@ -39,10 +41,14 @@ func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
 		m.s.Count, grown = want, 0
 	}
 	m.s.MemAvailable -= int64(384 * m.s.Count)
-	times := func(n uint64) uint64 { return uint64(float64(n) * d.Seconds()) }
+	times := func(name string, n uint64) uint64 {
+		whole, part := math.Modf(m.part[name] + float64(n)*d.Seconds())
+		m.part[name] = part
+		return uint64(whole)
+	}
 	m.s.Losses = Counters{
-		Found: times(rate.Found), Drop: times(rate.Drop), InsertFailed: times(rate.InsertFailed),
-		EarlyDrop: times(rate.EarlyDrop), ChainTooLong: times(rate.ChainTooLong),
+		Found: times("found", rate.Found), Drop: times("drop", rate.Drop), InsertFailed: times("insert_failed", rate.InsertFailed),
+		EarlyDrop: times("early_drop", rate.EarlyDrop), ChainTooLong: times("chaintoolong", rate.ChainTooLong),
 	}
 	if m.full == "early_drop" {
 		m.s.Losses.EarlyDrop += uint64(grown)
@@ -62,7 +68,7 @@ func (m *sim) carryOut(d Decision) {
 	switch d.Verb {
 	case Do:
 		c := Change{
-			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode,
+			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode, Cause: d.Cause,
 			Before: d.From, After: d.To, At: m.now,
 		}
 		if m.refuse || *m.value(d.Measure) != d.From {

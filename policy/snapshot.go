@@ -5,7 +5,7 @@ import "time"
 // A Snapshot is one complete reading of the kernel together with the changes
 // the guardian has in force. It is everything a decision may rest on.
 type Snapshot struct {
-	// Wall names things (an episode) for people. Nothing is decided on it.
+	// Wall names an episode for people. What is decided never depends on the hour.
 	Wall time.Time
 
 	Count   int // entries in the guarded namespace (nf_conntrack_count)
@@ -65,6 +65,7 @@ type Change struct {
 	Measure Measure
 	State   ChangeState
 	Episode string
+	Cause   Cause // it was made for
 	// Before and After are the kernel's value before our write and as we wrote it.
 	Before, After int
 	// At is when the change reached its present state, on the boot clock.

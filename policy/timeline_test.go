@@ -176,6 +176,12 @@ func set(c *Config, key, value string) error {
 		c.RaiseMax.Hold, err = time.ParseDuration(value)
 	case "grow_buckets.hold":
 		c.GrowBuckets.Hold, err = time.ParseDuration(value)
+	case "watch.window":
+		c.Watch.Window, err = time.ParseDuration(value)
+	case "raise_max.step":
+		c.RaiseMax.Step, err = strconv.ParseFloat(value, 64)
+	case "memory.tables":
+		c.Memory.Tables, err = strconv.Atoi(value)
 	case "grow_buckets.shrink":
 		c.GrowBuckets.Shrink, err = strconv.ParseBool(value)
 	default:

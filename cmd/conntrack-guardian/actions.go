@@ -40,13 +40,14 @@ func actionsCommand(f *flags) *cobra.Command {
 // ids requires arguments that can be ids of changes.
 func ids(_ *cobra.Command, args []string) error {
 	for _, a := range args {
-		if n, err := strconv.Atoi(a); err != nil || n < 1 {
+		if n, err := strconv.Atoi(a); err != nil || n < 1 || strconv.Itoa(n) != a {
 			return fmt.Errorf("%q is not the id of a change, a number from 1", a)
 		}
 	}
 	return nil
 }
 
+// find returns the change with an id that ids has let through.
 func find(changes []ledger.Change, id string) (ledger.Change, error) {
 	for _, c := range changes {
 		if strconv.Itoa(c.ID) == id {

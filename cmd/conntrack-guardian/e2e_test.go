@@ -388,3 +388,55 @@ func TestRootTwoDaemons(t *testing.T) {
 	}
 	d.stop()
 }
+
+// SIGHUP puts a good policy in force and refuses a bad one with its lines; a
+// damaged ledger leaves a daemon that watches and says so.
+func TestRootReloadAndDamage(t *testing.T) {
+	s := newSite(t)
+	good, err := os.ReadFile(s.path("guardian.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.start()
+	hup := func() {
+		if err := d.cmd.Process.Signal(unix.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.write("guardian.toml", "version = 1\nmode = \"atc\"\n")
+	hup()
+	s.until("the bad policy is refused", func() bool { return d.count("ACTION=policy-rejected") == 1 })
+	if d.count("guardian.toml:2:8: mode: ") == 0 {
+		t.Errorf("no place in the log:\n%s", d.log.String())
+	}
+	s.write("guardian.toml", strings.Replace(string(good), `"act"`, `"advise"`, 1))
+	hup()
+	s.until("the good policy is in force", func() bool { return d.count("policy reloaded, mode advise") == 1 })
+	s.fill(60000)
+	s.until("it advises", func() bool { return d.count("ACTION=advised") == 1 })
+	d.stop()
+	if got := s.max(); got != baseline {
+		t.Errorf("mode advise left max at %d", got)
+	}
+
+	s.write("state/ledger.jsonl", "no ledger\n")
+	d = s.start()
+	s.until("it says that it can't act", func() bool { return d.count("ACTION=unable") == 1 })
+	d.stop()
+}
+
+// The larger count bounds how far max may be lowered: one max is for all.
+func TestRootLargestCount(t *testing.T) {
+	s := newSite(t)
+	s.fill(5000)
+	ours, err := largestCount("")
+	if err != nil || ours >= 5000 {
+		t.Fatalf("our own table holds %d: %v", ours, err)
+	}
+	if got, err := largestCount(s.gateway.Router.Path()); err != nil || got < 5000 {
+		t.Errorf("the gateway's table holds %d, want 5,000: %v", got, err)
+	}
+	if got, err := largestCount("/run/netns/none-of-that-name"); err != nil || got < ours {
+		t.Errorf("without the namespace: %d, want our own %d: %v", got, ours, err)
+	}
+}

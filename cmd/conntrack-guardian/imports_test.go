@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -97,6 +98,36 @@ func forbidden(folder string, may []string, p string) string {
 		return "the policy is pure"
 	}
 	return ""
+}
+
+// clocks are what a decision must be handed instead of asking for it.
+var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// The policy is told the time.
+func TestPolicyReadsNoClock(t *testing.T) {
+	files, err := filepath.Glob("../../policy/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no policy: %v", err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := s.X.(*ast.Ident); ok && pkg.Name == "time" && slices.Contains(clocks, s.Sel.Name) {
+				t.Errorf("%s asks time.%s", file, s.Sel.Name)
+			}
+			return true
+		})
+	}
 }
 
 // A rule that finds nothing wrong must be able to.

@@ -23,10 +23,14 @@ func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
 // execute runs one command line and returns its exit code.
 func execute(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
+	out := &faithful{w: stdout}
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.Execute()
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write the output: %w", out.err)
+	}
 	var usage usageError
 	switch {
 	case err == nil:
@@ -38,6 +42,21 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "conntrack-guardian: %v\n", err)
 	}
 	return exitFailed
+}
+
+// faithful remembers that not all of the output could be written, so that a
+// command whose output is lost does not end as done.
+type faithful struct {
+	w   io.Writer
+	err error
+}
+
+func (f *faithful) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err
 }
 
 // usageError is a command line that can't be understood.

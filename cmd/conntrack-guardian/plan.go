@@ -56,8 +56,8 @@ type plan struct {
 	Max         int               `json:"max"`
 	Buckets     int               `json:"buckets"`
 	Utilization float64           `json:"utilization"`
-	FillRate    float64           `json:"fill_rate"`              // entries per second
-	TimeToFull  float64           `json:"time_to_full,omitempty"` // seconds, absent when it does not fill
+	FillRate    float64           `json:"fill_rate"`    // entries per second
+	TimeToFull  *float64          `json:"time_to_full"` // seconds, null when it does not fill
 	Cause       policy.Cause      `json:"cause"`
 	Evidence    string            `json:"evidence"`
 	Decisions   []policy.Decision `json:"decisions"`
@@ -96,14 +96,11 @@ func makePlan(file config.File, stateDir string) (plan, error) {
 		}
 	}
 	a := &state.Now
-	p := plan{
+	return plan{
 		Mode: file.Policy.Mode.String(), Count: s.Count, Max: s.Max, Buckets: s.Buckets,
 		Utilization: a.Utilization, FillRate: a.FillRate, Cause: a.Cause, Evidence: a.Evidence(), Decisions: decided,
-	}
-	if a.TimeToFull != policy.Never {
-		p.TimeToFull = a.TimeToFull.Seconds()
-	}
-	return p, nil
+		TimeToFull: policy.Seconds(a.TimeToFull),
+	}, nil
 }
 
 func acts(ds []policy.Decision) bool {

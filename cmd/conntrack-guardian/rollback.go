@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 
@@ -51,8 +49,12 @@ new connections would then fail; --force does it all the same.`,
 // rollback undoes the changes named, or all, newest first, and returns those
 // that it brought further.
 func rollback(stateDir string, args []string, force bool) ([]ledger.Change, error) {
-	if _, err := os.Stat(stateDir); errors.Is(err, fs.ErrNotExist) && len(args) == 0 {
-		return nil, nil
+	known, err := ledger.Read(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	if missing := named(known, args); missing != nil || len(known) == 0 {
+		return nil, missing // nothing to undo, and nothing to lock
 	}
 	l, executor, err := openLedger(stateDir)
 	if err != nil {
@@ -64,10 +66,12 @@ func rollback(stateDir string, args []string, force bool) ([]ledger.Change, erro
 		undo = executor.UndoForced
 	}
 	moved, err := executor.Recover()
-	targets, missing := chosen(executor.Open(), executor.Changes(), args)
-	errs := []error{err, missing}
-	for _, id := range targets {
-		changes, err := undo(id, "rolled back by hand")
+	errs := []error{err}
+	for _, c := range slices.Backward(slices.Clone(executor.Open())) {
+		if len(args) > 0 && !slices.Contains(args, strconv.Itoa(c.ID)) {
+			continue
+		}
+		changes, err := undo(c.ID, "rolled back by hand")
 		if errors.Is(err, actions.ErrNotOpen) { // undone with one below it
 			continue
 		}
@@ -76,22 +80,17 @@ func rollback(stateDir string, args []string, force bool) ([]ledger.Change, erro
 	return moved, errors.Join(errs...)
 }
 
-// chosen returns the open changes to undo, newest first.
-func chosen(open, known []ledger.Change, args []string) (targets []int, err error) {
+// named checks that each id is that of a change in force.
+func named(known []ledger.Change, ids []string) error {
 	var errs []error
-	for _, a := range args {
-		c, err := find(known, a)
+	for _, id := range ids {
+		c, err := find(known, id)
 		if err == nil && !c.State.Open() {
-			err = fmt.Errorf("change %s is not in force: it is %s", a, c.State)
+			err = fmt.Errorf("change %s is not in force: it is %s", id, c.State)
 		}
 		errs = append(errs, err)
 	}
-	for _, c := range slices.Backward(open) {
-		if len(args) == 0 || slices.Contains(args, strconv.Itoa(c.ID)) {
-			targets = append(targets, c.ID)
-		}
-	}
-	return targets, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 func printRollback(w io.Writer, changes []ledger.Change, err error) {

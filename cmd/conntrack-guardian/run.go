@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
@@ -48,11 +50,17 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	if err := os.MkdirAll(f.stateDir, 0o750); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
-	ledger, executor, err := openLedger(f.stateDir)
-	if err != nil {
+	g := &guard.Guard{Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy}
+	var damaged *ledger.DamagedError
+	switch l, executor, err := openLedger(f.stateDir); {
+	case errors.As(err, &damaged): // it still watches and advises
+		g.NoLedger = err
+	case err != nil:
 		return err
+	default:
+		defer l.Close()
+		g.Ledger, g.Actions = l, executor
 	}
-	defer ledger.Close()
 	notifier, err := guard.NewNotifier()
 	if err != nil {
 		return fmt.Errorf("read the service manager's watchdog settings: %w", err)
@@ -61,9 +69,5 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	defer stop()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
-	g := &guard.Guard{
-		Sensor: sensor, Actions: executor, Ledger: ledger, Log: log, Clock: boot.Now,
-		Namespace: policy.Namespace, Config: policy.Policy,
-	}
 	return g.Run(ctx, notifier, reload, f.loadPolicy)
 }

@@ -16,7 +16,8 @@ import (
 )
 
 // loadPolicy reads the policy file that was named, or the usual one, or falls
-// back to the built-in policy where there is none.
+// back to the built-in policy where there is none. A file that has been read once
+// is missed when it is gone: removing it is no way to approve the built-in policy.
 func (f *flags) loadPolicy() (config.File, error) {
 	if f.policy != "" {
 		return config.Load(f.policy)
@@ -25,6 +26,7 @@ func (f *flags) loadPolicy() (config.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return config.Default(), nil
 	}
+	f.policy = defaultPolicy
 	return file, err
 }
 
@@ -42,7 +44,6 @@ func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
 		ReadKey:  sysctl.Read,
 		WriteKey: sysctl.Write,
 		Count:    largestCount,
-		Margin:   actions.DefaultMargin,
 	}}), nil
 }
 
