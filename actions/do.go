@@ -34,7 +34,9 @@ func (e *Executor) Do(c ledger.Change) (ledger.Change, error) {
 	return e.settle(c, e.writeAll(c), false)
 }
 
-// clear settles the open changes that c would cover.
+// clear settles the open changes that c would cover. An undo that the kernel has
+// not taken yet is given up: c wants more of the same, and to finish the undo now
+// would take capacity away in the moment of need.
 func (e *Executor) clear(c ledger.Change) error {
 	for _, below := range slices.Backward(slices.Clone(e.Open())) {
 		if !shareKey(below, c) {
@@ -43,7 +45,7 @@ func (e *Executor) clear(c ledger.Change) error {
 		now, ok := e.find(below.ID)
 		if ok {
 			var err error
-			if now, err = e.settle(now, "", false); err != nil {
+			if now, err = e.reinstate(now); err != nil {
 				return fmt.Errorf("settle change %d before another on its key: %w", below.ID, err)
 			}
 		}
@@ -52,6 +54,21 @@ func (e *Executor) clear(c ledger.Change) error {
 		}
 	}
 	return nil
+}
+
+// reinstate settles an open change, but brings one at Undoing that is still in
+// force back to Applied.
+func (e *Executor) reinstate(c ledger.Change) (ledger.Change, error) {
+	if c.State == ledger.Undoing && c.Boot == e.ledger.Boot() {
+		seen, err := e.look(c)
+		if err != nil {
+			return c, err
+		}
+		if len(keep(seen, holdsAfter))+len(keep(seen, isCovered)) == len(seen) {
+			return e.step(c, ledger.Applied, "the undo was given up: more was needed")
+		}
+	}
+	return e.settle(c, "", false)
 }
 
 // check refuses a change that is malformed, stale or not allowed.

@@ -232,3 +232,20 @@ func BenchmarkDoUndo(b *testing.B) {
 		}
 	}
 }
+
+// A raise on a key whose undo the kernel has refused gives the undo up: max is
+// never lowered on the way to raising it.
+func TestDoGivesUpAnUnfinishedUndo(t *testing.T) {
+	r := atRest(t)
+	c := r.raise(t, "65536", "98304", applied)
+	r.kernel.SetReadOnly(true)
+	if _, err := r.Undo(c.ID, "over"); err == nil {
+		t.Fatal("the undo was not refused")
+	}
+	r.kernel.SetReadOnly(false)
+	r.raise(t, "98304", "147456", applied)
+	r.want(t, "147456", applied, applied)
+	if n := len(r.kernel.Writes()); n != 2 {
+		t.Errorf("%d writes, want the two raises: %v", n, r.kernel.Writes())
+	}
+}

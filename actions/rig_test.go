@@ -57,7 +57,7 @@ func (r *rig) start(t tester) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Sysctl{ReadKey: r.kernel.Read, WriteKey: r.kernel.Write, Count: r.kernel.Entries, Margin: DefaultMargin}
+	s := &Sysctl{ReadKey: r.kernel.Read, WriteKey: r.kernel.Write, Count: r.kernel.Entries}
 	r.Executor = New(l, map[string]Target{"sysctl": s, "free": free{r.kernel}})
 }
 

@@ -90,7 +90,7 @@ func TestRootRealMaxUpAndBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { l.Close() })
-		return New(l, map[string]Target{"sysctl": &Sysctl{ReadKey: readProc, WriteKey: writeProc, Count: countProc, Margin: DefaultMargin}})
+		return New(l, map[string]Target{"sysctl": &Sysctl{ReadKey: readProc, WriteKey: writeProc, Count: countProc}})
 	}
 	reads := func(want string) {
 		t.Helper()

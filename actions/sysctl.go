@@ -18,9 +18,9 @@ const (
 	BucketsKey = "sysctl:" + BucketsName
 )
 
-// DefaultMargin is the room kept above the count when max is lowered, as a
-// share of the count.
-const DefaultMargin = 0.25
+// margin is the room kept above the count when max is lowered, as a share of the
+// count.
+const margin = 0.25
 
 // maxSysctl is the largest int that proc_dointvec takes.
 const maxSysctl = math.MaxInt32
@@ -31,8 +31,7 @@ type Sysctl struct {
 	ReadKey  func(name string) (string, error)
 	WriteKey func(name, value string) error
 	// Count returns the entries in the table of a namespace, empty for our own.
-	Count  func(namespace string) (int, error)
-	Margin float64 // DefaultMargin is usual
+	Count func(namespace string) (int, error)
 }
 
 // Read implements Target.
@@ -76,7 +75,7 @@ func (s *Sysctl) Allow(namespace, name, from, to string) error {
 	if err != nil {
 		return fmt.Errorf("lower %s to %d: %w: count the entries: %w", name, newer, ErrUnsafe, err)
 	}
-	if need := float64(count) * (1 + s.Margin); need > float64(newer) {
+	if need := float64(count) * (1 + margin); need > float64(newer) {
 		return fmt.Errorf("lower %s to %d: %w: the table holds %d entries and needs room for %.0f, new connections would be refused; wait, or use --force",
 			name, newer, ErrUnsafe, count, math.Ceil(need))
 	}

@@ -73,7 +73,7 @@ func TestLoweringBelowTheCountIsUnsafe(t *testing.T) {
 }
 
 func TestMarginIsExact(t *testing.T) {
-	s := &Sysctl{Count: func(string) (int, error) { return 80_000, nil }, Margin: DefaultMargin}
+	s := &Sysctl{Count: func(string) (int, error) { return 80_000, nil }}
 	if err := s.Allow("", MaxName, "262144", "100000"); err != nil {
 		t.Errorf("80000 and a quarter fit 100000: %v", err)
 	}

@@ -76,7 +76,6 @@ var schema = []setting{
 	key("raise_max.hold", func(f *File) *span { return &f.Policy.RaiseMax.Hold }, duration(time.Second, month)),
 	key("raise_max.check", func(f *File) *span { return &f.Policy.RaiseMax.Check }, duration(time.Second, day)),
 	// Without room above the count the next new flow would be dropped.
-	key("raise_max.margin", func(f *File) *float64 { return &f.Policy.RaiseMax.Margin }, ratio(0.05, 1)),
 
 	key("grow_buckets.mode", func(f *File) *mode { return &f.Policy.GrowBuckets.Mode }, aMode),
 	key("grow_buckets.ceiling", func(f *File) *int { return &f.Policy.GrowBuckets.Ceiling }, whole(1, maxEntries)),
