@@ -3,16 +3,14 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
 	fileName  = "ledger.jsonl"
-	lockName  = "ledger.lock"
+	pidName   = "ledger.pid"
 	tempName  = "ledger.jsonl.tmp"
 	tornName  = "ledger.torn"
 	probeName = "ledger.probe"
@@ -49,7 +47,7 @@ func (l *Ledger) effect(e Effect, p []byte, do func(p []byte) error) error {
 		err = do(p)
 	}
 	if err != nil {
-		return fmt.Errorf("%s in %s: %w", e, l.dir, err)
+		return fmt.Errorf("%s in %s: %w", e, l.dir.path, err)
 	}
 	return nil
 }
@@ -57,20 +55,20 @@ func (l *Ledger) effect(e Effect, p []byte, do func(p []byte) error) error {
 // ready makes the file on disk what the view in memory says, so that an
 // append at l.good completes it. It is where every earlier failure is mended.
 func (l *Ledger) ready() error {
-	if err := l.relock(); err != nil {
+	if err := l.dir.inPlace(); err != nil {
 		return err
 	}
 	if err := l.keepTail(); err != nil {
 		return err
 	}
-	if err := l.openFile(); err != nil {
-		return err
+	if l.file == nil || l.doubtful {
+		return l.rewrite(l.book)
 	}
 	size, inPlace, err := l.inspect()
 	switch {
 	case err != nil:
 		return err
-	case !inPlace || l.good == 0 || size < l.good:
+	case !inPlace || size < l.good:
 		return l.mend()
 	case size > l.good:
 		return l.effect(Truncate, nil, func([]byte) error { return l.file.Truncate(l.good) })
@@ -78,78 +76,38 @@ func (l *Ledger) ready() error {
 	return nil
 }
 
-// openFile opens an existing file for writing, once. What was read from it may
-// come from a process that was killed before its fsync: it is on the disk only
-// now.
-func (l *Ledger) openFile() error {
-	if l.file != nil {
-		return nil
-	}
-	f, err := os.OpenFile(l.path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open ledger: %w", err)
-	}
-	if err := l.effect(Sync, nil, func([]byte) error { return fdatasync(f) }); err != nil {
-		f.Close()
-		return err
-	}
-	l.file = f
-	return nil
+// sync brings to the disk what is in the file. Once that has failed the kernel
+// has dropped the error, and perhaps what it could not write: a second sync
+// would succeed and mean nothing. What counts then is written anew.
+func (l *Ledger) sync() error {
+	err := l.effect(Sync, nil, func([]byte) error { return fdatasync(l.file) })
+	l.doubtful = l.doubtful || err != nil
+	return err
 }
 
 // inspect returns the size of the open file and whether it still is the one
 // that a reader of the directory would open.
 func (l *Ledger) inspect() (size int64, inPlace bool, err error) {
-	if l.file == nil {
-		return 0, false, nil
-	}
 	ours, err := l.file.Stat()
-	if err != nil {
-		return 0, false, fmt.Errorf("inspect ledger: %w", err)
-	}
-	theirs, err := os.Stat(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ours.Size(), false, nil
+	if err == nil {
+		inPlace, err = l.dir.names(fileName, ours)
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("inspect ledger: %w", err)
 	}
-	return ours.Size(), os.SameFile(ours, theirs), nil
+	return ours.Size(), inPlace, nil
 }
 
-// mend writes the whole ledger anew from memory: it is new, or it was removed,
-// replaced or cut from outside while we held it.
+// mend writes the whole ledger anew from memory: it was removed, replaced or
+// cut from outside while we held it, or a rewrite of ours ended half-way.
 func (l *Ledger) mend() error {
-	lost := l.good > 0 && !l.replacing
+	lost := !l.replacing
 	if err := l.rewrite(l.book); err != nil {
 		return err
 	}
 	if lost {
-		l.notice("%s was removed, replaced or cut by somebody else; written anew from memory", l.path)
+		l.notice("%s was removed, replaced or cut by somebody else; written anew from memory", l.dir.name(fileName))
 	}
-	return nil
-}
-
-// relock takes the lock again when its file was removed: whoever comes next
-// would otherwise make a new one and hold it beside us.
-func (l *Ledger) relock() error {
-	ours, err := l.lock.Stat()
-	if err != nil {
-		return fmt.Errorf("inspect lock: %w", err)
-	}
-	path := filepath.Join(l.dir, lockName)
-	if theirs, err := os.Stat(path); err == nil && os.SameFile(ours, theirs) {
-		return nil
-	}
-	lock, err := acquire(l.dir, path)
-	if err != nil {
-		return err
-	}
-	l.lock.Close()
-	l.lock = lock
 	return nil
 }
 
@@ -158,12 +116,12 @@ func (l *Ledger) keepTail() error {
 	if l.tail == nil {
 		return nil
 	}
-	path := filepath.Join(l.dir, tornName)
-	err := l.effect(KeepTail, l.tail, func(p []byte) error { return os.WriteFile(path, p, fileMode) })
+	err := l.effect(KeepTail, l.tail, func(p []byte) error { return l.dir.write(tornName, p) })
 	if err != nil {
 		return err
 	}
-	l.notice("the last %d bytes of %s were a record cut short; cut off and kept in %s", len(l.tail), l.path, path)
+	l.notice("the last %d bytes of %s were a record cut short; cut off and kept in %s",
+		len(l.tail), l.dir.name(fileName), l.dir.name(tornName))
 	l.tail = nil
 	return nil
 }
@@ -180,19 +138,20 @@ func (l *Ledger) rewrite(b book) error {
 	if err != nil {
 		return err
 	}
-	if err := l.moveTemp(f); err != nil {
+	if err := l.moveTemp(); err != nil {
 		f.Close()
 		return err
 	}
 	if l.file != nil {
 		l.file.Close()
 	}
-	l.file, l.good, l.book, l.replacing = f, int64(len(all)), b, false
+	l.file, l.good, l.book = f, int64(len(all)), b
+	l.replacing, l.doubtful = false, false
 	return nil
 }
 
 func (l *Ledger) writeTemp(all []byte) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(l.dir, tempName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
+	f, err := l.dir.create(tempName)
 	if err != nil {
 		return nil, fmt.Errorf("rewrite ledger: %w", err)
 	}
@@ -207,21 +166,12 @@ func (l *Ledger) writeTemp(all []byte) (*os.File, error) {
 	return f, nil
 }
 
-func (l *Ledger) moveTemp(f *os.File) error {
-	err := l.effect(Rename, nil, func([]byte) error { return os.Rename(f.Name(), l.path) })
+func (l *Ledger) moveTemp() error {
+	err := l.effect(Rename, nil, func([]byte) error { return l.dir.rename(tempName, fileName) })
 	if err != nil {
 		return err
 	}
-	return l.effect(SyncDir, nil, func([]byte) error { return syncDir(l.dir) })
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return l.effect(SyncDir, nil, func([]byte) error { return l.dir.self.Sync() })
 }
 
 // fdatasync also writes the size, without which the record could not be read.
@@ -235,13 +185,12 @@ func fdatasync(f *os.File) error {
 
 // tryWrite writes, syncs and removes a file of one block.
 func (l *Ledger) tryWrite() error {
-	path := filepath.Join(l.dir, probeName)
 	return l.effect(TryWrite, make([]byte, 4096), func(p []byte) error {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+		f, err := l.dir.create(probeName)
 		if err != nil {
 			return err
 		}
 		_, err = f.Write(p)
-		return errors.Join(err, f.Sync(), f.Close(), os.Remove(path))
+		return errors.Join(err, f.Sync(), f.Close(), l.dir.remove(probeName))
 	})
 }

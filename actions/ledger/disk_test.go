@@ -245,7 +245,7 @@ func TestFileTamperedWith(t *testing.T) {
 			dir := t.TempDir()
 			l := open(t, dir, Options{})
 			fill(t, l)
-			if err := tamper(l.path); err != nil {
+			if err := tamper(l.dir.name(fileName)); err != nil {
 				t.Fatal(err)
 			}
 			must(t)(l.Intend(change("262144")))
@@ -267,7 +267,7 @@ func TestFileRemovedWhileWriting(t *testing.T) {
 	l := open(t, dir, Options{})
 	l.opt.Around = func(e Effect, p []byte, do func([]byte) error) error {
 		if e == Append {
-			return errors.Join(do(p), os.Remove(l.path))
+			return errors.Join(do(p), os.Remove(l.dir.name(fileName)))
 		}
 		return do(p)
 	}
@@ -283,32 +283,11 @@ func TestFileRemovedWhileWriting(t *testing.T) {
 	same(t, "on disk", got, []Change{c})
 }
 
-func TestRemovedLockIsTakenAgain(t *testing.T) {
-	dir := t.TempDir()
-	l := open(t, dir, Options{})
-	lock := filepath.Join(dir, lockName)
-	if err := os.Remove(lock); err != nil {
-		t.Fatal(err)
-	}
-	must(t)(l.Intend(change("131072")))
-	if _, err := Open(dir, boot); err == nil {
-		t.Fatal("a second holder got in after the lock file was removed")
-	}
-	if err := os.Remove(lock); err != nil {
-		t.Fatal(err)
-	}
-	open(t, dir, Options{})
-	_, err := l.Intend(change("131072"))
-	if held, ok := errors.AsType[*HeldError](err); !ok || held.PID != os.Getpid() {
-		t.Fatalf("the first holder goes on beside a second: %v", err)
-	}
-}
-
 // A full disk at the start leaves a ledger that reads and heals by itself.
 func TestOpensOnFullDisk(t *testing.T) {
 	l := open(t, t.TempDir(), Options{})
 	fill(t, l)
-	want, all := l.Changes(), contents(t, l.dir)
+	want, all := l.Changes(), contents(t, l.dir.path)
 	dir := plant(t, fileName, append(all, "torn"...))
 	full := true
 	l = open(t, dir, Options{Around: func(_ Effect, p []byte, do func([]byte) error) error {
@@ -356,7 +335,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	l := open(f, f.TempDir(), Options{})
 	fill(f, l)
-	all := contents(f, l.dir)
+	all := contents(f, l.dir.path)
 	f.Add(all)
 	f.Add(all[:len(all)-20])
 	f.Add(append(bytes.Clone(all), all[len(all)-40:]...))

@@ -13,6 +13,10 @@ type book struct {
 	changes []Change // by rising ID
 }
 
+// maxID bounds the identifiers: what is larger is damage, and JSON elsewhere
+// would round it.
+const maxID = 1 << 53
+
 // errNewer is a ledger of a later version of the program.
 var errNewer = errors.New("written by a newer version of conntrack-guardian: use that version, or move the file away")
 
@@ -47,6 +51,8 @@ func (b *book) foldHeader(h *header) error {
 		return fmt.Errorf("format %d, %d is known: %w", h.Format, format, errNewer)
 	case h.Format < 1 || h.Next < 1:
 		return fmt.Errorf("format %d, next change %d: both start at 1", h.Format, h.Next)
+	case h.Next > maxID:
+		return fmt.Errorf("next change %d: no ledger comes that far", h.Next)
 	}
 	b.next = h.Next
 	return nil
@@ -54,7 +60,7 @@ func (b *book) foldHeader(h *header) error {
 
 func (b *book) foldChange(c Change) error {
 	switch {
-	case c.ID < 1 || len(b.changes) > 0 && c.ID <= b.changes[len(b.changes)-1].ID:
+	case c.ID < 1 || c.ID >= maxID || len(b.changes) > 0 && c.ID <= b.changes[len(b.changes)-1].ID:
 		return fmt.Errorf("change %d is out of order", c.ID)
 	case !c.State.valid():
 		return fmt.Errorf("change %d: unknown state %q", c.ID, c.State)

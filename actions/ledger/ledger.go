@@ -3,8 +3,8 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,10 +42,10 @@ func clocks() (time.Time, time.Duration) {
 
 // A Ledger is the open write-ahead record of one state directory.
 type Ledger struct {
-	dir, path, boot string
-	opt             Options
+	dir  *directory
+	boot string
+	opt  Options
 
-	lock *os.File
 	file *os.File // nil until it could be opened for writing
 	good int64    // bytes of whole, synced records; appends go here
 	tail []byte   // found behind them on opening, not yet kept aside
@@ -54,12 +54,13 @@ type Ledger struct {
 	gen       uint64
 	compactAt int64
 	replacing bool // a rewrite has begun and not ended: the file may be ours and yet another
+	doubtful  bool // a sync has failed: what the file holds may not be on the disk
 	err       error
 	notices   []string
 }
 
-// Open opens the ledger in the state directory dir, which must exist, and
-// holds it until Close. boot is the kernel's boot_id. It fails with *HeldError
+// Open opens the ledger in the state directory dir, which must exist and be on
+// a local file system, and holds it until Close. boot is the kernel's boot_id. It fails with *HeldError
 // when another process holds the ledger and with *DamagedError when it can't
 // be trusted. A ledger that can be read but not written at present opens: see
 // Err.
@@ -70,26 +71,56 @@ func OpenWith(dir, boot string, opt Options) (*Ledger, error) {
 	if boot == "" {
 		return nil, errors.New("open ledger: no boot id")
 	}
-	lock, err := acquire(dir, filepath.Join(dir, lockName))
+	d, err := openDirectory(dir)
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{dir: dir, path: filepath.Join(dir, fileName), boot: boot, opt: opt.withDefaults(), lock: lock}
-	s, err := load(l.path)
-	if err != nil {
-		lock.Close()
+	l := &Ledger{dir: d, boot: boot, opt: opt.withDefaults()}
+	if err := l.load(); err != nil {
+		d.Close()
 		return nil, err
 	}
-	l.book, l.good, l.tail = s.book, s.good, s.tail
-	l.book.next = max(l.book.next, 1)
-	l.compactAt = l.opt.Bound
 	for _, left := range []string{tempName, probeName} { // by a process killed on the way
-		_ = os.Remove(filepath.Join(dir, left))
+		_ = d.remove(left)
 	}
-	if l.err = l.ready(); l.err == nil {
+	if l.err = l.begin(); l.err == nil {
 		l.compact()
 	}
 	return l, nil
+}
+
+// load takes the lock and reads the file.
+func (l *Ledger) load() error {
+	if err := l.dir.lock(); err != nil {
+		return err
+	}
+	s, f, err := l.dir.load(os.O_RDWR)
+	if err != nil && (errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)) {
+		// Undoing must work when the disk has gone read-only. Should it be writable
+		// again, the file is replaced.
+		if s, f, err = l.dir.load(os.O_RDONLY); f != nil {
+			f.Close()
+			f = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	l.file, l.book, l.good, l.tail = f, s.book, s.good, s.tail
+	l.book.next = max(l.book.next, 1)
+	l.compactAt = l.opt.Bound
+	return nil
+}
+
+// begin makes sure of what was read: it may come from a process that was killed
+// before its sync.
+func (l *Ledger) begin() error {
+	if l.file != nil {
+		if err := l.sync(); err != nil {
+			return err
+		}
+	}
+	return l.ready()
 }
 
 // Close lets go of the ledger. Nothing is pending: every append was synced.
@@ -98,7 +129,7 @@ func (l *Ledger) Close() error {
 	if l.file != nil {
 		err = l.file.Close()
 	}
-	return errors.Join(err, l.lock.Close())
+	return errors.Join(err, l.dir.Close())
 }
 
 // Boot is the boot id that the ledger was opened with.
@@ -155,7 +186,6 @@ func (l *Ledger) Intend(c Change) (Change, error) {
 	c.ID, c.State, c.Boot = l.book.next, Intended, l.boot
 	c.Created, c.Changed, c.Since = wall, wall, since
 	c.Note, c.Outcome, c.Yielded = "", "", nil
-	l.book.next++ // also when it fails: a record cut short may have been seen
 	return l.append(c.ID, record{Change: &c})
 }
 
@@ -206,11 +236,11 @@ func (l *Ledger) write(line []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := l.effect(Sync, nil, func([]byte) error { return fdatasync(l.file) }); err != nil {
+	if err := l.sync(); err != nil {
 		return err
 	}
 	if _, inPlace, err := l.inspect(); err != nil || !inPlace {
-		return errors.Join(err, fmt.Errorf("%s was removed while a record was written to it", l.path))
+		return errors.Join(err, fmt.Errorf("%s was removed while a record was written to it", l.dir.name(fileName)))
 	}
 	l.good += int64(len(line))
 	return nil

@@ -25,45 +25,36 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("the ledger in %s is held by %s, most likely the running daemon: let it do the work, or stop it first", e.Dir, who)
 }
 
-// acquire takes the lock at path for as long as the file stays open. The
-// kernel lets go of it when the process ends, however it ends.
-func acquire(dir, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
-	if errors.Is(err, unix.EROFS) {
-		f, err = os.Open(path) // enough for flock: undoing must work when the disk has gone read-only
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock ledger: %w", err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+// lock takes the directory for as long as it stays open. The kernel lets go of
+// it when the process ends, however it ends. The lock is on the directory and
+// not on a file in it, which could be removed and made anew beside its holder.
+func (d *directory) lock() error {
+	err := unix.Flock(int(d.self.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
-		err = &HeldError{Dir: dir, PID: holder(f)}
+		return &HeldError{Dir: d.path, PID: d.holder()}
 	case err != nil:
-		err = fmt.Errorf("lock ledger: flock %s: %w", path, err)
-	default:
-		sign(f)
-		return f, nil
+		return fmt.Errorf("lock ledger: flock %s: %w", d.path, err)
 	}
-	f.Close()
-	return nil, err
+	// Only for the message of whoever finds it taken: a disk that is full is no
+	// reason to stop.
+	_ = d.write(pidName, []byte(strconv.Itoa(os.Getpid())+"\n"))
+	return nil
 }
 
-// sign writes our pid into the lock file for whoever finds it taken. It only
-// names us in their message, so a full disk is no reason to stop.
-func sign(f *os.File) {
-	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+// holder is the process that has taken the lock as far as it has said so, else 0.
+func (d *directory) holder() int {
+	f, err := d.open(pidName, os.O_RDONLY)
+	if err != nil {
+		return 0
 	}
-}
-
-func holder(f *os.File) int {
+	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, 32))
 	if err != nil {
 		return 0
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid < 0 {
+	if err != nil || pid < 1 || errors.Is(unix.Kill(pid, 0), unix.ESRCH) { // left by an earlier holder
 		return 0
 	}
 	return pid

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A DamagedError is a ledger that can't be trusted. Nothing has been changed.
@@ -29,7 +28,18 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // It takes no lock and changes nothing, so it may run beside the daemon; a
 // record that is just being written is left out. No ledger is no changes.
 func Read(dir string) ([]Change, error) {
-	s, err := load(filepath.Join(dir, fileName))
+	d, err := openDirectory(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	s, f, err := d.load(os.O_RDONLY)
+	if f != nil {
+		f.Close()
+	}
 	return s.book.changes, err
 }
 
@@ -40,25 +50,25 @@ type scan struct {
 	tail []byte // what follows them: a write cut short
 }
 
-// load scans the file at path; none is an empty scan.
-func load(path string) (scan, error) {
-	f, err := os.Open(path)
+// load opens and scans the file; none is an empty scan and no file.
+func (d *directory) load(flag int) (scan, *os.File, error) {
+	f, err := d.open(fileName, flag)
 	if errors.Is(err, fs.ErrNotExist) {
-		return scan{}, nil
+		return scan{}, nil, nil
 	}
 	if err != nil {
-		return scan{}, fmt.Errorf("open ledger: %w", err)
+		return scan{}, nil, err
 	}
-	defer f.Close()
 	s, err := read(f)
+	if err == nil {
+		return s, f, nil
+	}
+	f.Close()
 	if damaged, ok := errors.AsType[*DamagedError](err); ok {
-		damaged.Path = path
-		return scan{}, err
+		damaged.Path = d.name(fileName)
+		return scan{}, nil, err
 	}
-	if err != nil {
-		return scan{}, fmt.Errorf("read ledger %s: %w", path, err)
-	}
-	return s, nil
+	return scan{}, nil, fmt.Errorf("read ledger %s: %w", d.name(fileName), err)
 }
 
 // read folds the records of r up to a torn tail. Its memory is bounded by the
@@ -70,6 +80,9 @@ func read(r io.Reader) (scan, error) {
 		line, err := readLine(br)
 		if errors.Is(err, bufio.ErrTooLong) {
 			return s, &DamagedError{Line: n, Offset: s.good, Err: fmt.Errorf("longer than %d bytes", maxLine)}
+		}
+		if n == 1 && len(line) == 0 && err == nil {
+			return s, &DamagedError{Line: n, Err: errors.New("empty")}
 		}
 		if err != nil || len(line) == 0 {
 			return s, err
@@ -106,7 +119,8 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 }
 
 // take folds one line, or says that it is the torn last one. rest is what
-// follows the line.
+// follows the line. The first line is never torn: the file comes into being
+// whole, by a rename.
 func (s *scan) take(line []byte, rest *bufio.Reader) (torn bool, err error) {
 	body, whole := cutNewline(line)
 	r, err := decode(body)
@@ -116,7 +130,12 @@ func (s *scan) take(line []byte, rest *bufio.Reader) (torn bool, err error) {
 	if _, more := rest.Peek(1); more == nil {
 		return false, err
 	}
-	if swallowed(line) {
+	switch {
+	case s.good == 0 && err != nil:
+		return false, err
+	case s.good == 0:
+		return false, errors.New("the first record has no newline")
+	case swallowed(line):
 		return false, errors.New("two records on one line")
 	}
 	s.tail = line
