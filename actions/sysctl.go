@@ -53,9 +53,8 @@ func (s *Sysctl) Write(name, value string) error {
 	return s.WriteKey(name, value)
 }
 
-// Allow implements Target. Raising is always safe. Lowering max below the
-// count and its margin is not: nf_conntrack_alloc would evict half-open
-// entries or refuse new connections at once.
+// Allow implements Target. Raising is always safe; lowering is where the table
+// fits what it is lowered to.
 func (s *Sysctl) Allow(namespace, name, from, to string) error {
 	if err := known(name); err != nil {
 		return err
@@ -65,19 +64,37 @@ func (s *Sysctl) Allow(namespace, name, from, to string) error {
 		return err
 	}
 	older, err := parse(name, from)
-	if err != nil {
+	if err != nil || newer >= older {
 		return err
-	}
-	if name != MaxName || newer >= older {
-		return nil
 	}
 	count, err := s.Count(namespace)
 	if err != nil {
-		return fmt.Errorf("lower %s to %d: %w: count the entries: %w", name, newer, ErrUnsafe, err)
+		err = fmt.Errorf("count the entries: %w", err)
+	} else {
+		err = fits(name, count, newer)
 	}
-	if need := float64(count) * (1 + margin); need > float64(newer) {
-		return fmt.Errorf("lower %s to %d: %w: the table holds %d entries and needs room for %.0f, new connections would be refused; wait, or use --force",
-			name, newer, ErrUnsafe, count, math.Ceil(need))
+	if err != nil {
+		return fmt.Errorf("lower %s to %d: %w: %w", name, newer, ErrUnsafe, err)
+	}
+	return nil
+}
+
+// fits says why a table with that many entries does not fit a smaller size.
+// Under max and its margin nf_conntrack_alloc would evict half-open entries or
+// refuse new connections at once. Under a bucket an entry the mean chain is
+// above two, since each entry stands in two chains: more than the kernel's own
+// sizing aims at.
+func fits(name string, count, size int) error {
+	if name == BucketsName {
+		if count > size {
+			return fmt.Errorf("the table holds %d entries, a mean chain of %.1f in so few buckets, every packet would be delayed; wait, or use --force",
+				count, 2*float64(count)/float64(size))
+		}
+		return nil
+	}
+	if need := float64(count) * (1 + margin); need > float64(size) {
+		return fmt.Errorf("the table holds %d entries and needs room for %.0f, new connections would be refused; wait, or use --force",
+			count, math.Ceil(need))
 	}
 	return nil
 }

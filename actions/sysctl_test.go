@@ -84,9 +84,42 @@ func TestMarginIsExact(t *testing.T) {
 	if err := s.Allow("", MaxName, "262144", "100000"); !errors.Is(err, ErrUnsafe) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("lowering blindly: %v", err)
 	}
-	if err := s.Allow("", BucketsName, "262144", "512"); err != nil {
-		t.Errorf("shrinking the hash refuses nobody: %v", err)
+}
+
+// A mean chain of two is what a table may shrink to.
+func TestShrinkingTheHashIsUnsafe(t *testing.T) {
+	s := &Sysctl{Count: func(string) (int, error) { return 80_128, nil }}
+	if err := s.Allow("", BucketsName, "262144", "80128"); err != nil {
+		t.Errorf("a bucket an entry: %v", err)
 	}
+	if err := s.Allow("", BucketsName, "1024", "80127"); err != nil {
+		t.Errorf("growing, if too little: %v", err)
+	}
+	err := s.Allow("", BucketsName, "262144", "65536")
+	if !errors.Is(err, ErrUnsafe) || !strings.Contains(err.Error(), "a mean chain of 2.4") || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("80128 entries in 65536 buckets: %v", err)
+	}
+	s.Count = func(string) (int, error) { return 0, syscall.EIO }
+	if err := s.Allow("", BucketsName, "262144", "65536"); !errors.Is(err, ErrUnsafe) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("shrinking blindly: %v", err)
+	}
+}
+
+func TestUndoOfBucketsWaitsForTheTable(t *testing.T) {
+	r := atRest(t)
+	c, err := r.Do(change(edit(BucketsKey, "65536", "131072")))
+	if err != nil || c.State != applied {
+		t.Fatal(c, err)
+	}
+	r.kernel.SetEntries(70_000)
+	if _, err := r.Undo(c.ID, "operator"); !errors.Is(err, ErrUnsafe) {
+		t.Fatalf("shrunk to 65536 buckets with 70000 entries: %v", err)
+	}
+	r.want(t, "65536", applied)
+	if _, err := r.UndoForced(c.ID, "operator"); err != nil || r.kernel.Value(BucketsName) != "65536" {
+		t.Fatalf("%s buckets, %v", r.kernel.Value(BucketsName), err)
+	}
+	r.want(t, "65536", undone)
 }
 
 // Force overrules the count, not the list of names: the ledger is input.
