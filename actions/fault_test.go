@@ -53,20 +53,27 @@ type world struct {
 	nth   int // effect to hit, -1 none
 	fault fault
 	full  bool
-	// pending is what was last written to the ledger and is not synced yet.
-	pending bool
+	story func(w *world)
+	// refusing is a kernel that takes no writes.
+	refusing bool
+	// What is written and not synced yet: to the ledger, to the file that is to
+	// replace it, of the directory.
+	pending, tempPending, dirPending bool
 	// diesAt is the kernel write, from 1, at which the process dies, 0 never.
 	diesAt, writes int
 }
 
-func newWorld(t *testing.T, opt ledger.Options, nth int, f fault) *world {
-	w := &world{t: t, nth: nth, fault: f}
+func newWorld(t *testing.T, story func(*world), opt ledger.Options, nth int, f fault) *world {
+	w := &world{t: t, story: story, nth: nth, fault: f}
 	opt.Around = func(e ledger.Effect, p []byte, do func([]byte) error) error {
 		return w.happens(effect{name: string(e), p: p, do: do})
 	}
 	w.rig = offRig(t.TempDir(), opt)
 	w.kernel.SetAround(func(name, value string, do func() error) error {
 		w.writeAhead(name, value)
+		if w.refusing {
+			return syscall.EACCES
+		}
 		if w.writes++; w.writes == w.diesAt {
 			panic(killed{})
 		}
@@ -76,26 +83,61 @@ func newWorld(t *testing.T, opt ledger.Options, nth int, f fault) *world {
 }
 
 func (w *world) happens(x effect) error {
-	n := len(w.seen)
-	switch ledger.Effect(x.name) {
-	case ledger.Append, ledger.WriteTemp:
-		w.pending = true
-	case ledger.Sync, ledger.SyncDir:
-		w.pending = false
+	w.order(x)
+	if do := x.do; ledger.Effect(x.name) == ledger.Rename {
+		x.do = func(p []byte) error {
+			err := do(p)
+			w.dirPending = w.dirPending || err == nil
+			return err
+		}
 	}
+	n := len(w.seen)
 	w.seen = append(w.seen, x.name)
 	disk := x.name != "write kernel"
-	switch {
-	case n == w.nth:
+	if n == w.nth {
 		w.full = w.fault.full
-		if w.full && !disk {
-			return x.do(x.p)
-		}
-		return w.fault.hit(x)
-	case w.full && disk:
-		return syscall.ENOSPC
 	}
-	return x.do(x.p)
+	var err error
+	switch {
+	case n == w.nth && (disk || !w.full):
+		err = w.fault.hit(x)
+	case w.full && disk:
+		err = syscall.ENOSPC
+	default:
+		err = x.do(x.p)
+	}
+	if err == nil {
+		w.synced(x)
+	}
+	return err
+}
+
+// order fails when an effect comes before what must be on the disk by then.
+func (w *world) order(x effect) {
+	switch ledger.Effect(x.name) {
+	case ledger.Append:
+		if w.dirPending {
+			w.t.Error("appended to a file whose name is not on the disk")
+		}
+		w.pending = true
+	case ledger.WriteTemp:
+		w.tempPending = true
+	case ledger.Rename:
+		if w.tempPending {
+			w.t.Error("the ledger was replaced by a file that is not on the disk")
+		}
+	}
+}
+
+func (w *world) synced(x effect) {
+	switch ledger.Effect(x.name) {
+	case ledger.Sync, ledger.Truncate:
+		w.pending = false
+	case ledger.SyncTemp:
+		w.tempPending = false
+	case ledger.SyncDir:
+		w.pending, w.dirPending = false, false
+	}
 }
 
 // writeAhead holds every write to the kernel against what is on the disk at
@@ -121,8 +163,7 @@ func (w *world) writeAhead(name, value string) {
 	}
 }
 
-// play starts, does two changes, one on the other, and takes both back. It goes on
-// after failures as the daemon does. It reports whether it was killed.
+// play starts and goes through the story. It reports whether it was killed.
 func (w *world) play() (dead bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -132,23 +173,56 @@ func (w *world) play() (dead bool) {
 		}
 	}()
 	w.start(w.t)
-	mend := func(err error) {
-		if err != nil {
-			_, _ = w.Probe() // what it can't mend now is mended after the restart
-			_, _ = w.Recover()
-		}
+	w.story(w)
+	return false
+}
+
+// mend goes on after a failure as the daemon does. What it can't mend now is
+// mended after the restart.
+func (w *world) mend(err error) {
+	if err != nil {
+		_, _ = w.Probe()
+		_, _ = w.Recover()
 	}
+}
+
+// stories are what is done and taken back in the fault tests.
+var stories = map[string]func(w *world){"stack": stack, "undo given up": giveUp}
+
+// stack does two changes, one on the other, and takes both back.
+func stack(w *world) {
 	first, err := w.Do(change(edit(MaxKey, "65536", "131072")))
-	mend(err)
+	w.mend(err)
 	_, err = w.Do(change(edit(MaxKey, "131072", "262144")))
-	mend(err)
+	w.mend(err)
 	if first.ID > 0 {
 		_, err = w.Judge(first.ID, "helped")
-		mend(err)
+		w.mend(err)
 		_, err = w.Undo(first.ID, "calm")
-		mend(err)
+		w.mend(err)
 	}
-	return false
+}
+
+// giveUp does a change on one whose undo the kernel has refused.
+func giveUp(w *world) {
+	first, err := w.Do(change(edit(MaxKey, "65536", "131072")))
+	w.mend(err)
+	if first.ID == 0 {
+		return
+	}
+	w.refusing = true
+	_, err = w.Undo(first.ID, "calm")
+	w.refusing = false
+	if !errors.Is(err, syscall.EACCES) {
+		w.mend(err)
+	}
+	_, err = w.Do(change(edit(MaxKey, "131072", "262144")))
+	w.mend(err)
+	if c, open := w.find(first.ID); open && c.State == undoing {
+		w.t.Errorf("%v, and the undo is neither given up nor finished", err)
+	}
+	_, err = w.Undo(first.ID, "calm")
+	w.mend(err)
 }
 
 // rise starts a new process on what the old one has left, with a whole disk.
@@ -161,7 +235,8 @@ func (w *world) rise() {
 	if err := os.CopyFS(dir, os.DirFS(w.dir)); err != nil {
 		w.t.Fatal(err)
 	}
-	w.dir, w.nth, w.full, w.diesAt = dir, -1, false, 0
+	w.dir, w.nth, w.full, w.diesAt, w.refusing = dir, -1, false, 0, false
+	w.pending, w.tempPending, w.dirPending = false, false, false
 	w.start(w.t)
 	w.t.Cleanup(func() { w.ledger.Close() })
 	if _, err := w.Recover(); err != nil {
@@ -222,21 +297,25 @@ func (w *world) rollback() {
 var bounds = []ledger.Options{{}, {Bound: 500, Keep: 1}}
 
 // TestEveryFaultAtEveryStep hits each effect that the disk and the kernel have
-// in the life of two stacked changes, the opening and compacting of the ledger
+// in each story, the opening and compacting of the ledger
 // included, with each fault; then a new process recovers, and takes all back.
 func TestEveryFaultAtEveryStep(t *testing.T) {
-	for _, opt := range bounds {
-		clean := newWorld(t, opt, -1, fault{})
-		clean.play()
-		clean.want(t, "65536", statesOf(clean.Changes())...)
-		clean.rise()
-		clean.agree()
-		for n, name := range clean.seen {
-			for _, f := range faults {
-				t.Run(fmt.Sprintf("bound %d/%d %s/%s", opt.Bound, n, name, f.name), func(t *testing.T) {
-					meet(t, opt, n, f, 0)
-				})
-			}
+	for name, story := range stories {
+		for _, opt := range bounds {
+			t.Run(fmt.Sprintf("%s/bound %d", name, opt.Bound), func(t *testing.T) { everyFault(t, story, opt) })
+		}
+	}
+}
+
+func everyFault(t *testing.T, story func(*world), opt ledger.Options) {
+	clean := newWorld(t, story, opt, -1, fault{})
+	clean.play()
+	clean.want(t, "65536", statesOf(clean.Changes())...)
+	clean.rise()
+	clean.agree()
+	for n, name := range clean.seen {
+		for _, f := range faults {
+			t.Run(fmt.Sprintf("%d %s/%s", n, name, f.name), func(t *testing.T) { meet(t, story, opt, n, f, 0) })
 		}
 	}
 }
@@ -247,20 +326,20 @@ func TestEveryFaultAtEveryStep(t *testing.T) {
 // which the kernel does not have.
 func TestKilledOnFullDisk(t *testing.T) {
 	opt := bounds[0]
-	clean := newWorld(t, opt, -1, fault{})
+	clean := newWorld(t, stack, opt, -1, fault{})
 	clean.play()
 	clean.rise()
 	for n := range clean.seen {
 		for write := 1; write <= 4; write++ {
 			t.Run(fmt.Sprintf("full at %d, killed at write %d", n, write), func(t *testing.T) {
-				meet(t, opt, n, faults[len(faults)-1], write)
+				meet(t, stack, opt, n, faults[len(faults)-1], write)
 			})
 		}
 	}
 }
 
-func meet(t *testing.T, opt ledger.Options, nth int, f fault, diesAt int) {
-	w := newWorld(t, opt, nth, f)
+func meet(t *testing.T, story func(*world), opt ledger.Options, nth int, f fault, diesAt int) {
+	w := newWorld(t, story, opt, nth, f)
 	w.diesAt = diesAt
 	w.play()
 	w.rise()

@@ -22,7 +22,8 @@ type life struct {
 	rivals map[string]string // what a rival wrote last, by name
 	value  int               // never used twice; a rival's are odd
 	full   bool
-	dieIn  int // effects until the process is killed, 0 never
+	dieIn  int    // effects until the process is killed, 0 never
+	deny   string // the name that the kernel takes no writes of, if any
 }
 
 func newLife(t *rapid.T, dir string) *life {
@@ -41,7 +42,12 @@ func newLife(t *rapid.T, dir string) *life {
 	l.rig = offRig(dir, ledger.Options{Bound: 3000, Keep: 10, Around: func(_ ledger.Effect, p []byte, do func([]byte) error) error {
 		return effect(true, func() error { return do(p) })
 	}})
-	l.kernel.SetAround(func(_, _ string, do func() error) error { return effect(false, do) })
+	l.kernel.SetAround(func(name, _ string, do func() error) error {
+		if name == l.deny {
+			return syscall.EACCES
+		}
+		return effect(false, do)
+	})
 	l.start(t)
 	return l
 }
@@ -58,7 +64,7 @@ func (l *life) survive(t *rapid.T, call func() error) {
 			panic(p)
 		}
 		l.restart(t)
-		if _, err := l.Recover(); err != nil {
+		if _, err := l.Recover(); err != nil && !l.denied(err) {
 			t.Fatalf("recover after a kill: %v", err)
 		}
 	}()
@@ -66,6 +72,7 @@ func (l *life) survive(t *rapid.T, call func() error) {
 	switch {
 	case err == nil, errors.Is(err, ErrStale), errors.Is(err, ErrNotOpen):
 	case l.full && errors.Is(err, syscall.ENOSPC):
+	case l.denied(err):
 	default:
 		t.Fatalf("full %v: %v", l.full, err)
 	}
@@ -120,9 +127,17 @@ func (l *life) disk(t *rapid.T) {
 	}
 }
 
+// refuse makes the kernel refuse a name, so that undoing it stays unfinished, or
+// take it again.
+func (l *life) refuse(t *rapid.T) {
+	l.deny = rapid.SampledFrom(append([]string{""}, l.names...)).Draw(t, "denied")
+}
+
+func (l *life) denied(err error) bool { return l.deny != "" && errors.Is(err, syscall.EACCES) }
+
 func (l *life) recovered(t *rapid.T) {
 	l.survive(t, func() error { _, err := l.Recover(); return err })
-	if l.full {
+	if l.full || l.deny != "" {
 		return
 	}
 	l.standing(t)
@@ -184,7 +199,7 @@ func TestAnyLife(t *testing.T) {
 		checked := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"do": l.do, "undo": l.undo, "yield": l.yield, "rival": l.rival,
-			"kill": l.kill, "disk": l.disk, "recover": l.recovered,
+			"kill": l.kill, "disk": l.disk, "refuse": l.refuse, "recover": l.recovered,
 			"": func(t *rapid.T) { checked = l.onlyOurs(t, checked) },
 		})
 		l.end(t)
@@ -194,7 +209,7 @@ func TestAnyLife(t *testing.T) {
 // end takes everything back: each value is then the baseline, or what a rival
 // wrote last.
 func (l *life) end(t *rapid.T) {
-	l.full, l.dieIn = false, 0
+	l.full, l.dieIn, l.deny = false, 0, ""
 	if _, err := l.Probe(); err != nil {
 		t.Fatal(err)
 	}

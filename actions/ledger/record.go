@@ -11,6 +11,8 @@ import (
 //	    ├→ failed   (the write was refused; the value before is still in force)
 //	    ├→ yielded  (from applied or undoing: somebody else has changed the value)
 //	    └→ void     (the change belongs to another boot)
+//
+// An undo that the kernel has not taken yet may be given up: undoing → applied.
 type State string
 
 // The states. Intended, Applied and Undoing are open: the kernel may hold a
