@@ -140,6 +140,7 @@ func TestReloadedBoundsAreTheirOwn(t *testing.T) {
 	w.run(10*time.Second, 1000)
 	w.run(10*time.Second, 90000)
 	w.wantMax(70000)
+	w.Writable = func() error { return nil }
 	file := config.File{Policy: w.Config}
 	file.Policy.RaiseMax.Ceiling = 80000
 	w.reload(func() (config.File, error) { return file, errors.New("first a mistake") })

@@ -38,6 +38,9 @@ type Guard struct {
 	Clock     func() time.Duration // the boot clock
 	Namespace string               // path of the guarded namespace, empty for our own
 	Config    policy.Config
+	Source    string // where the policy came from, for people
+	// Writable is why the kernel's values can't be written, nil when they can.
+	Writable func() error
 
 	snapshot  policy.Snapshot
 	state     policy.State

@@ -88,7 +88,7 @@ func (g *Guard) reportJudged(d policy.Decision) {
 }
 
 func (g *Guard) reportYielded(d policy.Decision) {
-	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", d.Change))
+	attrs := append(numbers(d), slog.Int("CHANGE_ID", d.Change), slog.Int("AFTER", d.From), slog.Int("FOUND", d.To))
 	g.log(slog.LevelWarn, eventYielded, fmt.Sprintf("change %d yielded: %s", d.Change, d.Reason), attrs...)
 }
 

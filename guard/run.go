@@ -10,6 +10,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 // Run ticks until ctx ends. A value on reload has the policy read again by load.
@@ -42,7 +43,7 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 func (g *Guard) reload(load func() (config.File, error)) {
 	file, err := load()
 	if err == nil && file.Namespace != g.Namespace {
-		err = fmt.Errorf("namespace: %q is guarded and %q is wanted: restart to change it", g.Namespace, file.Namespace)
+		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source, g.Namespace, file.Namespace)
 	}
 	if err != nil {
 		g.reportRejected(err)
@@ -51,7 +52,8 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
 	g.state.Reconsider()
-	g.log(journald.LevelNotice, eventReloaded, "policy reloaded, mode "+g.Config.Mode.String(), slog.String("POLICY_HASH", file.Hash))
+	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source, g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
+	g.reportUnwritable()
 }
 
 // reportRejected writes one line for each problem of a policy file.
@@ -72,13 +74,25 @@ func (g *Guard) reportStarted() {
 	if g.Namespace != "" {
 		where = g.Namespace
 	}
-	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s", where, g.Config.Mode))
+	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s, policy from %s", where, g.Config.Mode, g.Source))
+	g.reportUnwritable()
+}
+
+// reportUnwritable says before the need what would otherwise be learnt in it.
+func (g *Guard) reportUnwritable() {
+	if g.Config.Mode < policy.Act {
+		return
+	}
+	if err := g.Writable(); err != nil {
+		g.log(slog.LevelError, eventUnable, fmt.Sprintf("mode act, but nothing can be done: %v (needs CAP_NET_ADMIN, in the initial network namespace)", err),
+			slog.String("ERROR", err.Error()))
+	}
 }
 
 func (g *Guard) reportStopped() {
 	message := "stopping, nothing of ours is in force"
 	if n := g.active(); n > 0 {
-		message = fmt.Sprintf("stopping, capacity stays: %d changes remain in force until the next start, or until rollback", n)
+		message = fmt.Sprintf("stopping, capacity stays: %s in force until the next start takes it back, or rollback does", changesText(n))
 	}
 	g.log(slog.LevelInfo, eventStopped, message)
 }

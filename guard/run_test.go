@@ -40,6 +40,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reload := make(chan os.Signal)
 		done := make(chan error)
+		w.Source, w.Writable = "a test", func() error { return errors.New("not today") }
 		go func() { done <- w.Run(ctx, n, reload, func() (config.File, error) { return file, loadErr }) }()
 
 		time.Sleep(5 * time.Second)
@@ -81,6 +82,7 @@ func TestRun(t *testing.T) {
 	w.wantLines(eventReloaded, 1)
 	w.wantLines(eventRejected, 3) // two problems, and the namespace
 	w.wantLines(eventStopped, 1)
+	w.wantLines(eventUnable, 1) // in mode act at the start, and not in mode observe
 }
 
 func TestReloadOfAMissingFile(t *testing.T) {

@@ -20,10 +20,8 @@ func (g *Guard) Status() string {
 	if g.state.Now.Pressed && g.state.Now.TimeToFull != policy.Never {
 		parts = append(parts, "full in "+policy.Span(g.state.Now.TimeToFull))
 	}
-	if n := g.active(); n == 1 {
-		parts = append(parts, "1 change active")
-	} else if n > 1 {
-		parts = append(parts, fmt.Sprintf("%d changes active", n))
+	if n := g.active(); n > 0 {
+		parts = append(parts, changesText(n)+" active")
 	}
 	if g.Config.Mode != policy.Act {
 		parts = append(parts, "mode "+g.Config.Mode.String())
@@ -42,6 +40,13 @@ func (g *Guard) health() string {
 		return string(c)
 	}
 	return "healthy"
+}
+
+func changesText(n int) string {
+	if n == 1 {
+		return "1 change"
+	}
+	return fmt.Sprintf("%d changes", n)
 }
 
 // active counts the changes in force.

@@ -80,6 +80,10 @@ func (a *Assessment) Evidence() string {
 	if a.FillRate >= 1 {
 		parts = append(parts, fmt.Sprintf("filling at %s/s, full in %s", Number(int(a.FillRate)), Span(a.TimeToFull)))
 	}
+	var found uint64 // says something only of a search for ports
+	if a.lost.snat > 0 {
+		found = a.counters.Found
+	}
 	for _, l := range []struct {
 		n    uint64
 		name string
@@ -88,7 +92,7 @@ func (a *Assessment) Evidence() string {
 		{a.counters.InsertFailed, "insert_failed"},
 		{a.counters.EarlyDrop, "early_drop"},
 		{a.counters.ChainTooLong, "chaintoolong"},
-		{a.counters.Found, "found"},
+		{found, "found"},
 	} {
 		if l.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s +%s in %s", l.name, Number(int(l.n)), Span(a.window)))

@@ -110,7 +110,7 @@ func TestText(t *testing.T) {
 	for got, want := range map[string]string{
 		Number(0): "0", Number(999): "999", Number(1000): "1,000", Number(-1234567): "-1,234,567",
 		Percent(0.051): "5 %", Span(Never): "never", Span(1234 * time.Millisecond): "1.2s",
-		Span(72 * time.Hour): "3 days", Span(90 * time.Second): "1m30s", Span(2 * time.Millisecond): "2ms",
+		Span(72 * time.Hour): "3 days", Span(90 * time.Second): "1m30s", Span(time.Hour): "1h", Span(2 * time.Minute): "2m", Span(20 * time.Second): "20s", Span(2 * time.Millisecond): "2ms",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -29,12 +29,22 @@ func Span(d time.Duration) string {
 		return "never"
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	case d >= time.Minute:
-		return d.Round(time.Second).String()
 	case d >= 10*time.Second:
-		return d.Round(time.Second).String()
+		return short(d.Round(time.Second))
 	case d >= time.Second:
-		return d.Round(100 * time.Millisecond).String()
+		return short(d.Round(100 * time.Millisecond))
 	}
 	return d.Round(time.Millisecond).String()
+}
+
+// short drops the zeros behind whole minutes and hours: 1h, not 1h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -11,15 +14,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 func actionsCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "actions [ID]",
 		Short: "Print what was done, why, and what came of it",
-		Args:  usage(cobra.MatchAll(cobra.MaximumNArgs(1), ids)),
+		Args:  program.Args(cobra.MatchAll(cobra.MaximumNArgs(1), ids)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := ledger.Read(f.stateDir)
+			changes, err := readLedger(f.stateDir)
 			if err != nil {
 				return err
 			}
@@ -27,13 +32,13 @@ func actionsCommand(f *flags) *cobra.Command {
 				return showChange(cmd.OutOrStdout(), changes, args[0], f.json)
 			}
 			if f.json {
-				return printJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...))
+				return program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...))
 			}
 			return listChanges(cmd.OutOrStdout(), changes)
 		},
 	}
 	f.stateFlag(cmd)
-	f.jsonFlag(cmd)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
@@ -57,6 +62,24 @@ func find(changes []ledger.Change, id string) (ledger.Change, error) {
 	return ledger.Change{}, fmt.Errorf("the ledger has no change %s", id)
 }
 
+// readLedger reads the changes of a state directory. A directory without a ledger
+// is most likely the wrong one.
+func readLedger(dir string) ([]ledger.Change, error) {
+	file := filepath.Join(dir, ledger.FileName)
+	if _, err := os.Stat(file); err != nil {
+		return nil, fmt.Errorf("find the ledger: %w (the daemon makes it; --state-dir names its directory)", err)
+	}
+	return ledger.Read(dir)
+}
+
+// grouped writes a kernel value for people.
+func grouped(value string) string {
+	if n, err := strconv.Atoi(value); err == nil {
+		return policy.Number(n)
+	}
+	return value
+}
+
 func listChanges(w io.Writer, changes []ledger.Change) error {
 	if len(changes) == 0 {
 		fmt.Fprintln(w, "Nothing has been done.")
@@ -66,7 +89,7 @@ func listChanges(w io.Writer, changes []ledger.Change) error {
 	fmt.Fprintln(t, "ID\tMADE\tMEASURE\tCAUSE\tFROM\tTO\tSTATE\tEFFECT")
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause, e.Before, e.After, c.State, c.Outcome)
+			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause, grouped(e.Before), grouped(e.After), c.State, cmp.Or(c.Outcome, "-"))
 		}
 	}
 	return t.Flush()
@@ -78,7 +101,7 @@ func showChange(w io.Writer, changes []ledger.Change, id string, asJSON bool) er
 		return err
 	}
 	if asJSON {
-		return printJSON(w, c)
+		return program.PrintJSON(w, c)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
@@ -89,7 +112,7 @@ func showChange(w io.Writer, changes []ledger.Change, id string, asJSON bool) er
 	row("change", id)
 	row("measure", c.Measure)
 	for _, e := range c.Edits {
-		row(strings.TrimPrefix(e.Key, "sysctl:"), e.Before+" -> "+e.After)
+		row(strings.TrimPrefix(e.Key, "sysctl:"), grouped(e.Before)+" → "+grouped(e.After))
 	}
 	row("cause", c.Cause)
 	row("reason", c.Reason)

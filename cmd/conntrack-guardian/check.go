@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 )
 
@@ -19,7 +20,7 @@ func checkCommand(f *flags) *cobra.Command {
   file:line:column: key: message
 
 Without FILE the installed policy ` + defaultPolicy + ` is checked.`,
-		Args: usage(cobra.MaximumNArgs(1)),
+		Args: program.Args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := defaultPolicy
 			if len(args) == 1 {
@@ -29,7 +30,7 @@ Without FILE the installed policy ` + defaultPolicy + ` is checked.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing about a file without problems")
-	f.jsonFlag(cmd)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
@@ -42,7 +43,7 @@ func check(cmd *cobra.Command, path string, asJSON, quiet bool) error {
 	out := cmd.OutOrStdout()
 	switch {
 	case asJSON:
-		if err := printJSON(out, struct {
+		if err := program.PrintJSON(out, struct {
 			File     string          `json:"file"`
 			Problems config.Problems `json:"problems"`
 		}{path, append(config.Problems{}, problems...)}); err != nil {
@@ -54,7 +55,7 @@ func check(cmd *cobra.Command, path string, asJSON, quiet bool) error {
 		fmt.Fprintf(out, "%s: no problems, mode %s\n", path, file.Policy.Mode)
 	}
 	if len(problems) > 0 {
-		return errReported
+		return program.ErrReported
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
@@ -312,7 +313,7 @@ func TestRootStopAndRollback(t *testing.T) {
 	d := s.start()
 	s.fill(60000)
 	s.until("max is raised", func() bool { return s.max() > baseline })
-	if code, _, stderr := s.command("rollback", "--all"); code != exitFailed || !strings.Contains(stderr, fmt.Sprint(d.cmd.Process.Pid)) {
+	if code, _, stderr := s.command("rollback", "--all"); code != program.Failed || !strings.Contains(stderr, fmt.Sprint(d.cmd.Process.Pid)) {
 		t.Errorf("rollback beside the daemon: exit code %d, %q does not name the daemon's pid %d", code, stderr, d.cmd.Process.Pid)
 	}
 	d.stop()
@@ -320,19 +321,19 @@ func TestRootStopAndRollback(t *testing.T) {
 	if raised == baseline {
 		t.Error("the stop took the capacity away")
 	}
-	if code, _, stderr := s.command("rollback", "--all"); code != exitFailed || !strings.Contains(stderr, "--force") || s.max() != raised {
+	if code, _, stderr := s.command("rollback", "--all"); code != program.Failed || !strings.Contains(stderr, "--force") || s.max() != raised {
 		t.Errorf("rollback of a table in need: exit code %d, max %d, %q", code, s.max(), stderr)
 	}
 	s.empty()
 	code, stdout, stderr := s.command("rollback", "--all", "--json")
 	var undone []ledger.Change
-	if err := json.Unmarshal([]byte(stdout), &undone); err != nil || code != exitDone || len(undone) == 0 {
+	if err := json.Unmarshal([]byte(stdout), &undone); err != nil || code != program.Done || len(undone) == 0 {
 		t.Errorf("rollback: exit code %d, %v\n%s%s", code, err, stdout, stderr)
 	}
 	if got := s.max(); got != baseline {
 		t.Errorf("nf_conntrack_max is %d after rollback, want %d", got, baseline)
 	}
-	if code, stdout, _ := s.command("rollback", "--all"); code != exitDone || !strings.Contains(stdout, "Nothing of the guardian's is in force.") {
+	if code, stdout, _ := s.command("rollback", "--all"); code != program.Done || !strings.Contains(stdout, "Nothing of the guardian's is in force.") {
 		t.Errorf("a second rollback: exit code %d, %q", code, stdout)
 	}
 }
@@ -383,7 +384,7 @@ func TestRootTwoDaemons(t *testing.T) {
 	cmd := exec.Command("conntrack-guardian", "run", "--policy", s.path("guardian.toml"), "--state-dir", s.path("state"))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(string(out), fmt.Sprint(d.cmd.Process.Pid)) {
+	if !errors.As(err, &exit) || exit.ExitCode() != program.Failed || !strings.Contains(string(out), fmt.Sprint(d.cmd.Process.Pid)) {
 		t.Errorf("%v: %s", err, out)
 	}
 	d.stop()
@@ -411,7 +412,7 @@ func TestRootReloadAndDamage(t *testing.T) {
 	}
 	s.write("guardian.toml", strings.Replace(string(good), `"act"`, `"advise"`, 1))
 	hup()
-	s.until("the good policy is in force", func() bool { return d.count("policy reloaded, mode advise") == 1 })
+	s.until("the good policy is in force", func() bool { return d.count("mode advise ACTION=reloaded") == 1 })
 	s.fill(60000)
 	s.until("it advises", func() bool { return d.count("ACTION=advised") == 1 })
 	d.stop()

@@ -31,7 +31,7 @@ var directions = []struct {
 	{"guard/sense", []string{"policy", "guard/kernel/"}},
 	{"guard", []string{"policy", "actions", "actions/ledger", "guard/"}},
 	{"contrib", []string{"policy", "guard", "actions", "actions/ledger", "guard/", "contrib/"}},
-	{"cmd", []string{"policy", "guard", "actions", "actions/ledger", "guard/", "contrib/"}},
+	{"cmd", []string{"cmd/internal/", "policy", "guard", "actions", "actions/ledger", "guard/", "contrib/"}},
 }
 
 // impure are packages of the standard library by which the outside could reach

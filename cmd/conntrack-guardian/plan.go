@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
@@ -25,7 +26,7 @@ func planCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Watch for a second and print what the policy would do; changes nothing",
-		Args:  usage(cobra.NoArgs),
+		Args:  program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := f.loadPolicy()
 			if err != nil {
@@ -37,7 +38,7 @@ func planCommand(f *flags) *cobra.Command {
 				return err
 			}
 			if f.json {
-				return printJSON(cmd.OutOrStdout(), p)
+				return program.PrintJSON(cmd.OutOrStdout(), p)
 			}
 			printPlan(cmd.OutOrStdout(), p)
 			return nil
@@ -45,7 +46,7 @@ func planCommand(f *flags) *cobra.Command {
 	}
 	f.policyFlag(cmd)
 	f.stateFlag(cmd)
-	f.jsonFlag(cmd)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
@@ -127,6 +128,9 @@ func printPlan(w io.Writer, p plan) {
 		fmt.Fprintln(w, "Nothing is to be done.")
 	}
 	for _, d := range p.Decisions {
-		fmt.Fprintf(w, "%s\n", guard.Sentence(d))
+		if d.Verb == policy.Do {
+			fmt.Fprint(w, "would ")
+		}
+		fmt.Fprintln(w, guard.Sentence(d))
 	}
 }

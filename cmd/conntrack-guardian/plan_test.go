@@ -11,7 +11,7 @@ func TestPrintPlan(t *testing.T) {
 	for want, p := range map[string]plan{
 		"Nothing is to be done.": {Max: 10},
 		"The kernel keeps no limit (nf_conntrack_max is 0): there is nothing to guard.": {},
-		"raise nf_conntrack_max from 10 to 20: because": {Max: 10, Decisions: []policy.Decision{
+		"would raise nf_conntrack_max from 10 to 20: because": {Max: 10, Decisions: []policy.Decision{
 			{Verb: policy.Do, Measure: policy.RaiseMax, From: 10, To: 20, Reason: "because"},
 		}},
 	} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 )
 
 func rollbackCommand(f *flags) *cobra.Command {
@@ -26,14 +27,14 @@ nf_conntrack_max is not lowered below what the table holds and a margin, because
 new connections would then fail; --force does it all the same.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
-				return usageError{errors.New("rollback needs the ids of changes, or --all")}
+				return program.Misuse("rollback takes the ids of changes or --all, one of the two")
 			}
-			return usage(ids)(cmd, args)
+			return program.Args(ids)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := rollback(f.stateDir, args, force)
 			if f.json {
-				return errors.Join(err, printJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
+				return errors.Join(err, program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
 			}
 			printRollback(cmd.OutOrStdout(), changes, err)
 			return err
@@ -42,14 +43,14 @@ new connections would then fail; --force does it all the same.`,
 	cmd.Flags().BoolVar(&all, "all", false, "undo every change in force")
 	cmd.Flags().BoolVar(&force, "force", false, "lower nf_conntrack_max even below what the table holds")
 	f.stateFlag(cmd)
-	f.jsonFlag(cmd)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
 // rollback undoes the changes named, or all, newest first, and returns those
 // that it brought further.
 func rollback(stateDir string, args []string, force bool) ([]ledger.Change, error) {
-	known, err := ledger.Read(stateDir)
+	known, err := readLedger(stateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +100,9 @@ func printRollback(w io.Writer, changes []ledger.Change, err error) {
 	}
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(w, "change %d is %s: %s, ours %s, before it %s\n", c.ID, c.State, e.Key, e.After, e.Before)
+			fmt.Fprintf(w, "change %d %s: %s %s → %s\n", c.ID, c.State, e.Key, grouped(e.After), grouped(e.Before))
 		}
-		if c.Note != "" {
+		if c.State != ledger.Undone && c.Note != "" {
 			fmt.Fprintf(w, "  %s\n", c.Note)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
@@ -26,7 +27,7 @@ func runCommand(f *flags) *cobra.Command {
 
 SIGHUP reloads the policy file; a file with mistakes is refused and the last good
 policy stays in force. SIGTERM stops the daemon and leaves the capacity it added.`,
-		Args: usage(cobra.NoArgs),
+		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(journald.New(cmd.ErrOrStderr(), slog.LevelInfo))
 			return run(cmd.Context(), f, log)
@@ -44,13 +45,13 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	}
 	sensor, err := sense.Open(policy.Namespace)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (key namespace, policy from %s)", err, f.source())
 	}
 	defer sensor.Close()
 	if err := os.MkdirAll(f.stateDir, 0o750); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+		return fmt.Errorf("make the state directory: %w (--state-dir names another)", err)
 	}
-	g := &guard.Guard{Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy}
+	g := &guard.Guard{Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy, Source: f.source(), Writable: writable}
 	var damaged *ledger.DamagedError
 	switch l, executor, err := openLedger(f.stateDir); {
 	case errors.As(err, &damaged): // it still watches and advises

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
@@ -29,6 +26,17 @@ func (f *flags) loadPolicy() (config.File, error) {
 	f.policy = defaultPolicy
 	return file, err
 }
+
+// source says where the policy came from, once it was loaded.
+func (f *flags) source() string {
+	if f.policy == "" {
+		return "the built-in default (there is no " + defaultPolicy + ")"
+	}
+	return f.policy
+}
+
+// writable is why the daemon could not act, nil when it can.
+func writable() error { return sysctl.Writable(actions.MaxName) }
 
 // openLedger opens the ledger of a state directory and an executor on it.
 func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
@@ -64,14 +72,4 @@ func largestCount(namespace string) (int, error) {
 		return 0, err
 	}
 	return max(ours, theirs), nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
 }

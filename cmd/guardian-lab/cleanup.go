@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
@@ -17,11 +18,14 @@ func cleanupCommand() *cobra.Command {
 		Long: `Delete the namespaces and files of labs that were killed, and put back
 nf_conntrack_max and nf_conntrack_buckets if they held them. Labs that are running
 are left alone. Doing it again does nothing.`,
-		Args: usage(cobra.NoArgs),
+		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(); err != nil {
+				return err
+			}
 			done, err := lab.Cleanup(cmd.Context())
 			if asJSON {
-				if werr := printJSON(cmd.OutOrStdout(), done); err == nil {
+				if werr := program.PrintJSON(cmd.OutOrStdout(), done); err == nil {
 					err = werr
 				}
 				return err
@@ -30,7 +34,7 @@ are left alone. Doing it again does nothing.`,
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	program.JSONFlag(cmd, &asJSON)
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab/demo"
 )
 
@@ -27,7 +28,7 @@ the machine's nf_conntrack_max is lowered meanwhile and put back.
 
 Exit code 1 if a connection was lost with the guardian, if none was lost without
 it, or if anything was left changed.`,
-		Args: usage(cobra.NoArgs),
+		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd, f) },
 	}
 	c := &f.config
@@ -39,13 +40,16 @@ it, or if anything was left changed.`,
 	cmd.Flags().DurationVar(&c.Before, "before", c.Before, "quiet before the flood")
 	cmd.Flags().DurationVar(&c.Top, "top", c.Top, "time at the top after the flood")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
-	jsonFlag(cmd, &f.json)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
 func show(cmd *cobra.Command, f demoFlags) (err error) {
 	if err := f.config.Check(); err != nil {
-		return usageError{err}
+		return program.Misuse("%w", err)
+	}
+	if err := needRoot(); err != nil {
+		return err
 	}
 	if f.config.Guardian, err = findGuardian(f.config.Guardian); err != nil {
 		return err
@@ -60,12 +64,12 @@ func show(cmd *cobra.Command, f demoFlags) (err error) {
 		return err
 	}
 	if f.json {
-		err = printJSON(cmd.OutOrStdout(), r)
+		err = program.PrintJSON(cmd.OutOrStdout(), r)
 	} else {
 		err = r.Write(cmd.OutOrStdout())
 	}
 	if err == nil && len(r.Problems) > 0 {
-		err = errReported
+		err = program.ErrReported
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
@@ -39,7 +40,7 @@ func fillCommand() *cobra.Command {
 		Long: `Make a gateway and fill its table with entries of a known mix by ctnetlink,
 without traffic. With --hold the gateway stays that long, or until a signal, to be
 looked at or guarded: its namespace is named on standard error.`,
-		Args: usage(cobra.NoArgs),
+		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return fill(cmd, f) },
 	}
 	cmd.Flags().IntVar(&f.entries, "entries", 100_000, "how many entries to make")
@@ -47,14 +48,14 @@ looked at or guarded: its namespace is named on standard error.`,
 	cmd.Flags().StringVar(&f.mix, "mix", "established=1", "shares of `KIND=SHARE,...`: "+strings.Join(kindNames(), ", "))
 	cmd.Flags().DurationVar(&f.hold, "hold", 0, "keep the gateway this long afterwards")
 	maxFlag(cmd, &f.max)
-	jsonFlag(cmd, &f.json)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
 func fill(cmd *cobra.Command, f fillFlags) error {
 	mix, err := parseMix(f.mix, f.entries, f.sources)
 	if err != nil {
-		return usageError{err}
+		return program.Misuse("%w", err)
 	}
 	return withGateway(cmd, f.max, func(ctx context.Context, g *lab.Gateway) error {
 		r, err := g.Fill(ctx, mix...)
@@ -75,7 +76,7 @@ func fill(cmd *cobra.Command, f fillFlags) error {
 func printFill(cmd *cobra.Command, f fillFlags, r lab.FillReport) error {
 	w := cmd.OutOrStdout()
 	if f.json {
-		return printJSON(w, r)
+		return program.PrintJSON(w, r)
 	}
 	_, err := fmt.Fprintf(w, "%d entries made in %s, %.0f/s\n", r.Created, r.Took.Round(time.Millisecond), r.Rate)
 	for errno, n := range r.Failed {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
@@ -33,7 +34,7 @@ func floodCommand() *cobra.Command {
 		Short: "Flood a gateway with new flows",
 		Long: `Make a gateway, send a flood of new flows through it and count what well-behaved
 clients lose meanwhile.`,
-		Args: usage(cobra.NoArgs),
+		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return flood(cmd, f) },
 	}
 	cmd.Flags().StringVar(&f.pattern, "pattern", string(lab.Assured), "what the entries become: half-open or assured")
@@ -44,20 +45,20 @@ clients lose meanwhile.`,
 	cmd.Flags().IntVar(&f.clients.TCP, "tcp", 200, "new connections of well-behaved clients per second")
 	cmd.Flags().IntVar(&f.clients.UDP, "udp", 0, "UDP exchanges of well-behaved clients per second")
 	maxFlag(cmd, &f.max)
-	jsonFlag(cmd, &f.json)
+	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
 func (f *floodFlags) check() error {
 	switch f.flood.Pattern = lab.Pattern(f.pattern); {
 	case f.flood.Pattern != lab.HalfOpen && f.flood.Pattern != lab.Assured:
-		return usageError{fmt.Errorf("no pattern %q, only %s and %s", f.pattern, lab.HalfOpen, lab.Assured)}
+		return program.Misuse("no pattern %q, only %s and %s", f.pattern, lab.HalfOpen, lab.Assured)
 	case f.flood.Rate < 0 || f.flood.Count < 0 || f.flood.Sources < 1:
-		return usageError{errors.New("rate and count must not be negative, and there must be a source")}
+		return program.Misuse("rate and count must not be negative, and there must be a source")
 	case f.flood.For <= 0:
-		return usageError{errors.New("a flood must have an end: give --for")}
+		return program.Misuse("a flood must have an end: give --for")
 	case f.clients.TCP < 0 || f.clients.UDP < 0:
-		return usageError{errors.New("the clients' rates must not be negative")}
+		return program.Misuse("the clients' rates must not be negative")
 	}
 	return nil
 }
@@ -83,7 +84,7 @@ func flood(cmd *cobra.Command, f floodFlags) error {
 func printFlood(cmd *cobra.Command, f floodFlags, r floodResult) error {
 	w := cmd.OutOrStdout()
 	if f.json {
-		return printJSON(w, r)
+		return program.PrintJSON(w, r)
 	}
 	_, err := fmt.Fprintf(w, "%s: %d flows in %s, %.0f/s, %d completed; %d entries in the table\n", r.Flood.Pattern,
 		r.Flood.Sent, r.Flood.Took.Round(time.Millisecond), r.Flood.Rate, r.Flood.Completed, r.Count)

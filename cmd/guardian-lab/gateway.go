@@ -7,11 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
 func maxFlag(cmd *cobra.Command, to *int) {
-	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run and keep others from changing it (default: leave it)")
+	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run and keep other labs from changing it (default: leave it)")
 }
 
 // withGateway runs fn with a gateway and, if asked to, a lowered max, and takes
@@ -19,7 +20,10 @@ func maxFlag(cmd *cobra.Command, to *int) {
 func withGateway(cmd *cobra.Command, max int, fn func(context.Context, *lab.Gateway) error) (err error) {
 	ctx := cmd.Context()
 	if max < 0 {
-		return usageError{fmt.Errorf("max of %d", max)}
+		return program.Misuse("max of %d", max)
+	}
+	if err := needRoot(); err != nil {
+		return err
 	}
 	if max > 0 {
 		hold, err := lab.Lower(ctx, max)

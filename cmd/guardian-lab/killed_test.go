@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
@@ -27,7 +28,7 @@ type child struct {
 // machine's but harms nobody.
 func startFlood(t *testing.T) *child {
 	t.Helper()
-	c := &child{Cmd: exec.Command(program(t, "guardian-lab"), "flood", "--rate", "1000", "--for", "5m", "--max", "261000")}
+	c := &child{Cmd: exec.Command(standIn(t, "guardian-lab"), "flood", "--rate", "1000", "--for", "5m", "--max", "261000")}
 	stderr, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -80,8 +81,8 @@ func TestRootSignalsPutEverythingBack(t *testing.T) {
 			start := time.Now()
 			err := c.Wait()
 			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
-				t.Errorf("ended with %v, want exit %d", err, exitFailed)
+			if !errors.As(err, &exit) || exit.ExitCode() != program.Failed {
+				t.Errorf("ended with %v, want exit %d", err, program.Failed)
 			}
 			if took := time.Since(start); took > 2*time.Second {
 				t.Errorf("took %s to end", took)
@@ -139,7 +140,7 @@ func (c *child) isBack(t *testing.T) {
 func cleanup(t *testing.T) (done lab.Cleaned) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if got := execute([]string{"cleanup", "--json"}, &stdout, &stderr); got != exitDone {
+	if got := execute([]string{"cleanup", "--json"}, &stdout, &stderr); got != program.Done {
 		t.Errorf("cleanup: exit %d: %s", got, &stderr)
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &done); err != nil {

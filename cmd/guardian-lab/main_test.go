@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab/demo"
 )
@@ -37,19 +38,19 @@ func TestMain(m *testing.M) {
 func doNothing() {
 	if os.Args[1] == "actions" {
 		os.Stdout.WriteString("[]\n")
-		os.Exit(exitDone)
+		os.Exit(program.Done)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
 	if sent, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil || !sent {
-		os.Exit(exitFailed)
+		os.Exit(program.Failed)
 	}
 	<-ctx.Done()
-	os.Exit(exitDone)
+	os.Exit(program.Done)
 }
 
-// program is the path by which the test program plays another.
-func program(t *testing.T, name string) string {
+// standIn is the path by which the test program plays another.
+func standIn(t *testing.T, name string) string {
 	t.Helper()
 	me, err := os.Executable()
 	if err != nil {
@@ -67,28 +68,28 @@ func TestUsage(t *testing.T) {
 		args string
 		want int
 	}{
-		{"--help", exitDone},
-		{"demo --help", exitDone},
-		{"nonsense", exitUsage},
-		{"demo nonsense", exitUsage},
-		{"demo --nonsense", exitUsage},
-		{"demo --max 3", exitUsage},
-		{"demo --max many", exitUsage},
-		{"demo --guardian /nonexistent", exitFailed},
-		{"fill --entries 0", exitUsage},
-		{"fill --mix established=0.5", exitUsage},
-		{"fill --max -1", exitUsage},
-		{"flood --pattern tsunami", exitUsage},
-		{"flood --rate -1", exitUsage},
-		{"flood --for 0s", exitUsage},
-		{"flood --tcp -1", exitUsage},
-		{"cleanup now", exitUsage},
+		{"--help", program.Done},
+		{"demo --help", program.Done},
+		{"nonsense", program.Misused},
+		{"demo nonsense", program.Misused},
+		{"demo --nonsense", program.Misused},
+		{"demo --max 3", program.Misused},
+		{"demo --max many", program.Misused},
+		{"demo --guardian /nonexistent", program.Failed},
+		{"fill --entries 0", program.Misused},
+		{"fill --mix established=0.5", program.Misused},
+		{"fill --max -1", program.Misused},
+		{"flood --pattern tsunami", program.Misused},
+		{"flood --rate -1", program.Misused},
+		{"flood --for 0s", program.Misused},
+		{"flood --tcp -1", program.Misused},
+		{"cleanup now", program.Misused},
 	} {
 		var stdout, stderr bytes.Buffer
 		if got := execute(strings.Fields(tc.args), &stdout, &stderr); got != tc.want {
 			t.Errorf("%s: exit %d, want %d\n%s%s", tc.args, got, tc.want, &stdout, &stderr)
 		}
-		if tc.want != exitDone && stderr.Len() == 0 {
+		if tc.want != program.Done && stderr.Len() == 0 {
 			t.Errorf("%s: no word about why", tc.args)
 		}
 	}
@@ -132,7 +133,7 @@ func TestProgressOffTerminal(t *testing.T) {
 
 func TestRootFillPrintsWhatItMade(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if got := execute(strings.Fields("fill --entries 500 --mix udp=1 --json"), &stdout, &stderr); got != exitDone {
+	if got := execute(strings.Fields("fill --entries 500 --mix udp=1 --json"), &stdout, &stderr); got != program.Done {
 		t.Fatalf("exit %d: %s", got, &stderr)
 	}
 	var r lab.FillReport
@@ -145,7 +146,7 @@ func TestRootFillPrintsWhatItMade(t *testing.T) {
 func TestRootFloodCountsWhatClientsLose(t *testing.T) {
 	args := strings.Fields("flood --max 2000 --rate 20000 --for 500ms --tcp 50 --json")
 	var stdout, stderr bytes.Buffer
-	if got := execute(args, &stdout, &stderr); got != exitDone {
+	if got := execute(args, &stdout, &stderr); got != program.Done {
 		t.Fatalf("exit %d: %s", got, &stderr)
 	}
 	var r floodResult
@@ -162,8 +163,8 @@ func TestRootFloodCountsWhatClientsLose(t *testing.T) {
 func TestRootDemoFailsWithoutADefence(t *testing.T) {
 	args := strings.Fields("demo --json -q --max 2000 --rate 4000 --tcp 100 --udp 0 --before 0s --top 200ms --guardian")
 	var stdout, stderr bytes.Buffer
-	if got := execute(append(args, program(t, "do-nothing")), &stdout, &stderr); got != exitFailed {
-		t.Errorf("exit %d, want %d: %s", got, exitFailed, &stderr)
+	if got := execute(append(args, standIn(t, "do-nothing")), &stdout, &stderr); got != program.Failed {
+		t.Errorf("exit %d, want %d: %s", got, program.Failed, &stderr)
 	}
 	var r demo.Result
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {

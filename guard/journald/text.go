@@ -49,7 +49,12 @@ func (h *textHandler) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	bare := slog.NewRecord(time.Time{}, r.Level, "", 0)
-	r.Attrs(func(a slog.Attr) bool { bare.AddAttrs(a); return true })
+	r.Attrs(func(a slog.Attr) bool {
+		if !told(r.Message, a) {
+			bare.AddAttrs(a)
+		}
+		return true
+	})
 
 	h.out.mu.Lock()
 	defer h.out.mu.Unlock()
@@ -65,6 +70,12 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	_, err := io.WriteString(h.out.w, line)
 	return err
+}
+
+// told reports whether the message contains the attribute's text already: a
+// reason, an error. Single words and numbers are kept, they may be there by chance.
+func told(message string, a slog.Attr) bool {
+	return a.Value.Kind() == slog.KindString && strings.Contains(a.Value.String(), " ") && strings.Contains(message, a.Value.String())
 }
 
 func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

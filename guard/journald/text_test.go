@@ -33,6 +33,8 @@ func TestText(t *testing.T) {
 		{withNothing, slog.LevelInfo, "two\nlines \x1b[31m", nil, `"two\nlines \x1b[31m"` + "\n"},
 		{withNothing, slog.LevelInfo, "bytes \x9b", nil, `"bytes \x9b"` + "\n"},
 		{withNothing, slog.LevelInfo, `says "hi"`, []any{"a", "b\nc"}, `says "hi" a="b\nc"` + "\n"},
+		// What the message says is not said again.
+		{withNothing, slog.LevelInfo, "up: 9 of 10", []any{"REASON", "9 of 10", "N", "9", "E", "9 of 9"}, "up: 9 of 10 N=9 E=\"9 of 9\"\n"},
 		// Only what the handler itself adds is dropped.
 		{withNothing, slog.LevelInfo, "m", []any{"msg", "mine", "level", 3, slog.Group("g", MessageID, 1)}, "m msg=mine level=3 g.MESSAGE_ID=1\n"},
 	} {

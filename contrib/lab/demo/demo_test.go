@@ -157,7 +157,7 @@ func TestJudge(t *testing.T) {
 func TestWrite(t *testing.T) {
 	r := good()
 	r.Sizes.Now = lab.Sizes{Max: 262_144, Buckets: 131_072}
-	r.Changes[0].Edits = []ledger.Edit{{Key: "sysctl:k", Before: "100", After: "200"}}
+	r.Changes[0].Edits = []ledger.Edit{{Key: "sysctl:net.k", Before: "100", After: "200"}}
 	r.Changes[0].Reason, r.Changes[0].Outcome = "50 of 100 entries", "helped"
 	var b strings.Builder
 	if err := r.Write(&b); err != nil {
@@ -165,9 +165,9 @@ func TestWrite(t *testing.T) {
 	}
 	for _, want := range []string{
 		"new connections attempted                      10          0",
-		"sysctl:k 100 → 200\n    50 of 100 entries; helped\n",
+		": helped\n    made:   k 100 → 200\n            50 of 100 entries\n    undone: ",
 		"left nf_conntrack_max at 100.",
-		"back as before: nf_conntrack_max 262,144, nf_conntrack_buckets 131,072, nothing of the lab left.",
+		"back as before: nf_conntrack_max 262,144, nf_conntrack_buckets\n131,072, nothing of the lab left.",
 		"3 lost without the guardian, none with it.",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -5,8 +5,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strings"
 
-	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
@@ -53,27 +53,16 @@ func (r Result) writeTable(w io.Writer) {
 func (r Result) writeChanges(w io.Writer) {
 	fmt.Fprintln(w, "\nThe guardian's own account (conntrack-guardian actions):")
 	for _, c := range r.Changes {
-		fmt.Fprintf(w, "  %d %s, %s", c.ID, c.Measure, c.State)
+		fmt.Fprintf(w, "  %d %s: %s\n", c.ID, c.Measure, cmp.Or(c.Outcome, "not judged"))
 		for _, e := range c.Edits {
-			fmt.Fprintf(w, ", %s %s → %s", e.Key, e.Before, e.After)
+			fmt.Fprintf(w, "    made:   %s %s → %s\n", e.Key[strings.LastIndex(e.Key, ".")+1:], e.Before, e.After)
 		}
-		fmt.Fprintf(w, "\n    %s\n", account(c))
+		fmt.Fprintf(w, "            %s\n", cmp.Or(c.Reason, "no reason given"))
+		fmt.Fprintf(w, "    %-7s %s\n", string(c.State)+":", cmp.Or(c.Note, "no reason given"))
 	}
 	if len(r.Changes) == 0 {
 		fmt.Fprintln(w, "  none")
 	}
-}
-
-// account is why a change was made and how it ended.
-func account(c ledger.Change) string {
-	s := cmp.Or(c.Reason, "no reason given")
-	if c.Outcome != "" {
-		s += "; " + c.Outcome
-	}
-	if c.Note != "" {
-		s += "; " + c.Note
-	}
-	return s
 }
 
 func (r Result) writeVerdict(w io.Writer) {
@@ -82,7 +71,7 @@ func (r Result) writeVerdict(w io.Writer) {
 		fmt.Fprintf(w, "The guardian left nf_conntrack_max at %s.\n", grouped(s.Found.Max))
 	}
 	if s := r.Sizes; s != nil && len(r.Left) == 0 {
-		fmt.Fprintf(w, "Everything is back as before: nf_conntrack_max %s, nf_conntrack_buckets %s, nothing of the lab left.\n",
+		fmt.Fprintf(w, "Everything is back as before: nf_conntrack_max %s, nf_conntrack_buckets\n%s, nothing of the lab left.\n",
 			grouped(s.Now.Max), grouped(s.Now.Buckets))
 	}
 	for _, p := range r.Problems {
