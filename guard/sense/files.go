@@ -25,11 +25,17 @@ type files struct {
 	counters            *stat.Reader
 	memory              *meminfo.File
 	opened              []io.Closer
+
+	path *netns.Path // nil for our own namespace
+	id   netns.ID    // of the namespace that was entered by it
 }
 
 // openFiles opens the files of a reading, or none of them.
 func openFiles(namespace string) (source, error) {
 	f := &files{}
+	if namespace != "" {
+		f.path = netns.NewPath(namespace)
+	}
 	if err := f.openAll(namespace); err != nil {
 		_ = f.Close()
 		return nil, err
@@ -38,7 +44,10 @@ func openFiles(namespace string) (source, error) {
 }
 
 func (f *files) openAll(namespace string) (err error) {
-	err = netns.Do(namespace, func() error {
+	err = netns.Do(namespace, func() (err error) {
+		if f.id, err = netns.Current(); err != nil {
+			return fmt.Errorf("identify the network namespace: %w", err)
+		}
 		// The count goes first. Without conntrack it fails, and opening the counters
 		// might load conntrack.
 		if err := f.number(&f.count, keyCount); err != nil {
@@ -106,6 +115,16 @@ func (f *files) read(into *policy.Snapshot) (err error) {
 	}
 	into.Losses = losses(&counted)
 	return nil
+}
+
+// moved reports whether the path names another namespace than the one that is
+// open. One that names none, or can't be followed, has not moved.
+func (f *files) moved() bool {
+	if f.path == nil {
+		return false
+	}
+	id, err := f.path.ID()
+	return err == nil && id.Another(f.id)
 }
 
 // losses picks what the policy asks for.

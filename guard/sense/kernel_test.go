@@ -3,6 +3,7 @@ package sense
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -67,17 +68,49 @@ func TestRootReadAllocatesNothing(t *testing.T) {
 	}
 }
 
-// The open files keep the namespace, whatever becomes of its path.
-func TestRootOutlivesThePath(t *testing.T) {
-	path, drop := netnstest.Hold(t)
-	s := sensor(t, path)
-	inside(t, path, func() error { netnstest.Track(t); netnstest.SendUDP(t, 20); return nil })
-	drop()
-	for range 3 {
-		if got := read(t, s); got.Count != 20 {
-			t.Errorf("%d entries, want 20", got.Count)
+// A path that names no namespace any more leaves the one that is open; another
+// one in its place is read.
+func TestRootFollowsThePath(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "gateway")
+	first, drop := netnstest.Hold(t)
+	second := netnstest.New(t)
+	bind(t, first, name)
+	s := sensor(t, name)
+	inside(t, first, func() error { netnstest.Track(t); netnstest.SendUDP(t, 20); return nil })
+	inside(t, second, func() error { netnstest.Track(t); netnstest.SendUDP(t, 30); return nil })
+	counts := func(when string, want int) {
+		t.Helper()
+		for range 3 {
+			if got := read(t, s); got.Count != want || got.Losses != (policy.Counters{}) {
+				t.Errorf("%s: %d entries and %+v lost, want %d", when, got.Count, got.Losses, want)
+			}
 		}
 	}
+	counts("as opened", 20)
+	drop()
+	counts("held by its path alone", 20)
+	if err := unix.Unmount(name, 0); err != nil {
+		t.Fatal(err)
+	}
+	counts("a plain file in its place", 20)
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	counts("nothing in its place", 20)
+	bind(t, second, name)
+	counts("another in its place", 30)
+}
+
+// bind gives a namespace a name, as "ip netns add" does.
+func bind(t testing.TB, namespace, name string) {
+	t.Helper()
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(namespace, name, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(name, unix.MNT_DETACH) }) // the test may have done it
 }
 
 // Where the kernel's keys are hidden, conntrack looks unloaded.
@@ -128,16 +161,20 @@ func hide(dir string) error {
 
 // BenchmarkRead compares the sensor with the plain way to read the same files.
 func BenchmarkRead(b *testing.B) {
-	b.Run("sensor", func(b *testing.B) {
-		s := sensor(b, "")
-		var snapshot policy.Snapshot
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := s.Read(&snapshot); err != nil {
-				b.Fatal(err)
+	named := filepath.Join(b.TempDir(), "gateway")
+	bind(b, netnstest.New(b), named)
+	for name, path := range map[string]string{"sensor": "", "named": named} {
+		b.Run(name, func(b *testing.B) {
+			s := sensor(b, path)
+			var snapshot policy.Snapshot
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.Read(&snapshot); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+		})
+	}
 	b.Run("readfile", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

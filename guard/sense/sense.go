@@ -4,7 +4,8 @@
 // the counters of the guarded namespace, nf_conntrack_max and
 // nf_conntrack_buckets, which are one value for all namespaces and are read in
 // our own, and MemAvailable. It allocates nothing and takes about 6 µs on two
-// CPUs, a third of it for MemAvailable. That is cheap enough to have each
+// CPUs, a third of it for MemAvailable, and one more where the namespace has a
+// name, to see what that names now. That is cheap enough to have each
 // figure fresh in each reading, so there is no cache whose age one would have
 // to think about.
 //
@@ -35,14 +36,19 @@ type Sensor struct {
 
 // source is the set of files that a reading comes from.
 type source interface {
+	moved() bool // what it reads has another under its name now
 	read(*policy.Snapshot) error
 	Close() error
 }
 
 // Open makes a sensor for the network namespace at path, the caller's own if
 // path is empty. It is no error if conntrack is not loaded. The namespace is
-// entered only to open its files; they keep it alive, and the sensor keeps
-// reading it when the path has gone or names another one since.
+// entered only to open its files; they keep it alive.
+//
+// The sensor follows the path: once it names another namespace, as after "ip
+// netns" has deleted and added it, that one is read. While it names none the
+// sensor keeps reading the one it has: its table drains, and what was done for
+// it can be taken back.
 func Open(namespace string) (*Sensor, error) {
 	s := &Sensor{namespace: namespace, open: openFiles}
 	if err := s.reopen(); err != nil && !errors.Is(err, ErrAbsent) {
@@ -68,9 +74,10 @@ func (s *Sensor) Read(into *policy.Snapshot) error {
 	return nil
 }
 
-// read reads the open files, or if that fails new ones, once.
+// read reads the open files, or if they are not the right ones or that fails new
+// ones, once.
 func (s *Sensor) read(into *policy.Snapshot) error {
-	if s.source != nil && s.source.read(into) == nil {
+	if s.source != nil && !s.source.moved() && s.source.read(into) == nil {
 		return nil
 	}
 	if err := s.reopen(); err != nil {

@@ -27,6 +27,7 @@ type reading struct {
 	count int
 	lost  uint64
 	err   error
+	moved bool // before this reading
 }
 
 type player struct {
@@ -55,6 +56,8 @@ func (p *player) read(into *policy.Snapshot) error {
 	}
 	return r.err
 }
+
+func (p *player) moved() bool { return len(p.readings) > 0 && p.readings[0].moved }
 
 func (p *player) Close() error { p.script.open--; return nil }
 
@@ -103,6 +106,31 @@ func TestSensorReopens(t *testing.T) {
 	}
 	if s.opened != len(s.acts) || s.open != 0 {
 		t.Errorf("%d sources opened of %d, %d left open", s.opened, len(s.acts), s.open)
+	}
+}
+
+// A namespace with another in its place is not read any more, even while the
+// other can't be.
+func TestSensorFollows(t *testing.T) {
+	s := &script{acts: []act{
+		{readings: []reading{{count: 1}, {count: 2, lost: 5}, {count: 3, moved: true}}},
+		{refuse: errText},
+		{readings: []reading{{count: 4}, {count: 5, lost: 6}}},
+	}}
+	sensor := s.sensor()
+	for n, want := range []struct {
+		count int
+		lost  uint64
+		err   error
+	}{{1, 0, nil}, {2, 5, nil}, {0, 0, errText}, {4, 0, nil}, {5, 6, nil}} {
+		var snapshot policy.Snapshot
+		err := sensor.Read(&snapshot)
+		if !errors.Is(err, want.err) || snapshot.Count != want.count || snapshot.Losses.Drop != want.lost {
+			t.Errorf("reading %d: count %d, %d lost, %v, want %+v", n, snapshot.Count, snapshot.Losses.Drop, err, want)
+		}
+	}
+	if s.opened != len(s.acts) || s.open != 1 {
+		t.Errorf("%d sources opened of %d, %d open", s.opened, len(s.acts), s.open)
 	}
 }
 
