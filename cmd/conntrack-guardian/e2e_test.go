@@ -38,7 +38,9 @@ type site struct {
 	dir     string
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteWith(t, lab.Options{}) }
+
+func newSiteWith(t *testing.T, opts lab.Options) *site {
 	t.Helper()
 	hold, err := lab.Lower(t.Context(), baseline)
 	if err != nil {
@@ -49,7 +51,7 @@ func newSite(t *testing.T) *site {
 			t.Error(err)
 		}
 	})
-	g, err := lab.NewGateway(lab.Options{})
+	g, err := lab.NewGateway(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,6 +376,29 @@ shrink = true
 	d.stop()
 	if c := s.changes(); len(c) != 1 || c[0].State != ledger.Undone {
 		t.Errorf("ledger: %+v", c)
+	}
+}
+
+// Without source ports a larger max is useless: the cause is named from the real
+// kernel's counters, and max stays as it is, though the table is above the mark.
+func TestRootSNATPorts(t *testing.T) {
+	s := newSiteWith(t, lab.Options{Ports: lab.Ports{First: 20000, Last: 20499}})
+	s.fill(40000) // 61 %: with the flood's losses alone the table is not pressed
+	d := s.start()
+	r, err := s.gateway.Flood(t.Context(), lab.Flood{Pattern: lab.HalfOpen, Rate: 2000, Count: 8000, For: 10 * time.Second, Sources: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.until("the cause is named", func() bool { return d.count("CAUSE=snat-ports") > 0 })
+	d.stop()
+	t.Logf("%d flows for 500 ports", r.Sent)
+	for line := range strings.Lines(d.log.String()) {
+		if strings.Contains(line, "ACTION=episode-opened") {
+			t.Log(line)
+		}
+	}
+	if got := s.max(); got != baseline || d.count("ACTION=done") > 0 {
+		t.Errorf("nf_conntrack_max went to %d for a lack of ports:\n%s", got, d.log.String())
 	}
 }
 

@@ -40,6 +40,9 @@ type Options struct {
 	// the name after "nf_conntrack_": "tcp_timeout_established". They hold for
 	// entries that see a packet later.
 	Timeouts map[string]int
+	// Ports are those that the gateway may translate TCP flows to; then only TCP is
+	// translated. One destination can have no more flows at a time.
+	Ports Ports
 }
 
 // NewGateway makes a gateway. It is ready for traffic when it returns and must
@@ -83,7 +86,7 @@ func (g *Gateway) furnish(opts Options) (err error) {
 	if err := g.connect(); err != nil {
 		return err
 	}
-	if err := masquerade(g.Router, wanLink); err != nil {
+	if err := masquerade(g.Router, wanLink, opts.Ports); err != nil {
 		return err
 	}
 	if err := g.SetTimeouts(opts.Timeouts); err != nil {
