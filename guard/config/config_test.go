@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,7 +59,7 @@ func TestApproval(t *testing.T) {
 		{"both", "mode = 'act'\n[raise_max]\nmode = 'act'\nceiling = 5", policy.Act, ""},
 		{"global alone", "mode = 'act'", policy.Advise, ""},
 		{"no global", "[raise_max]\nstep = 3", policy.Advise, ""},
-		{"other ceiling", "mode = 'act'\n[grow_buckets]\nceiling = 5", policy.Advise, ""},
+		{"other ceiling", "mode = 'act'\n[grow_buckets]\nceiling = 8192", policy.Advise, ""},
 		{"own", "mode = 'act'\n[raise_max]\nmode = 'act'", 0, "p:4:8"},
 		{"own, global advises", "[raise_max]\nmode = 'act'", 0, "p:3:8"},
 		{"less", "mode = 'act'\n[raise_max]\nmode = 'observe'", policy.Observe, ""},
@@ -171,6 +172,31 @@ func TestParseIsQuick(t *testing.T) {
 		})
 	}
 }
+
+// A string that is left open is looked for so far above the fault that it shows.
+func TestOpenStringIsLookedForNearby(t *testing.T) {
+	for lines, want := range map[int]string{
+		maxOpen - 2: "p:2:8: syntax: what begins here isn't closed, or goes wrong on line ",
+		maxOpen + 2: "p:1:1: syntax: " + errGaveUp.Error(),
+	} {
+		text := "version = 1\nmode = \"\"\"\n" + strings.Repeat("# and so on\n", lines)
+		_, problems := Parse("p", []byte(text))
+		if !slices.ContainsFunc(problems, func(p Problem) bool { return strings.HasPrefix(p.String(), want) }) {
+			t.Errorf("%d lines under the open string: got %v, want %s", lines, problems, want)
+		}
+	}
+}
+
+// A bug of the parser's that makes it panic is an error of the text.
+func TestParserPanics(t *testing.T) {
+	if _, err := decode("a = 1", &panicky{}); err == nil || !strings.Contains(err.Error(), "BUG: as it says") {
+		t.Errorf("got %v", err)
+	}
+}
+
+type panicky struct{}
+
+func (*panicky) UnmarshalTOML(any) error { panic("BUG: as it says") }
 
 func TestNearest(t *testing.T) {
 	known := []string{"high", "low", "horizon", "window", "worst_fill_rate"}

@@ -54,7 +54,7 @@ func checkPolicy(t *testing.T, text string, file File) {
 	if p.Watch.Low >= p.Watch.High || p.Watch.Low <= 0 || p.Watch.High > 1 {
 		t.Errorf("marks %v, %v", p.Watch.Low, p.Watch.High)
 	}
-	if p.RaiseMax.Ceiling < 1 || p.RaiseMax.Step <= 1 || p.GrowBuckets.Ceiling < 1 {
+	if p.RaiseMax.Ceiling < 1 || p.RaiseMax.Step < 1.05 || p.GrowBuckets.Ceiling < 8192 {
 		t.Errorf("bounds %+v, %+v", p.RaiseMax, p.GrowBuckets)
 	}
 	acts := min(p.Mode, max(p.RaiseMax.Mode, p.GrowBuckets.Mode)) == policy.Act

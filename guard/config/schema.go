@@ -55,7 +55,7 @@ var schema = []setting{
 	// Raises aim at the low mark: at 0 no table would be large enough.
 	key("watch.low", func(f *File) *float64 { return &f.Policy.Watch.Low }, ratio(0.01, 0.99)),
 	key("watch.horizon", func(f *File) *span { return &f.Policy.Watch.Horizon }, duration(time.Second, time.Hour)),
-	// The readings of a whole window are kept in memory.
+	// Kept in sixteen slots however long it is; longer, a flood would come as news.
 	key("watch.window", func(f *File) *span { return &f.Policy.Watch.Window }, duration(time.Second, 10*time.Minute)),
 	key("watch.calm", func(f *File) *span { return &f.Policy.Watch.Calm }, duration(time.Second, day)),
 	// 150 million is the packet rate of 100 Gbit/s at the smallest frame.
@@ -70,15 +70,16 @@ var schema = []setting{
 
 	key("raise_max.mode", func(f *File) *mode { return &f.Policy.RaiseMax.Mode }, aMode),
 	key("raise_max.ceiling", func(f *File) *int { return &f.Policy.RaiseMax.Ceiling }, whole(1, maxEntries)),
-	key("raise_max.step", func(f *File) *float64 { return &f.Policy.RaiseMax.Step }, number(1.01, 16)),
+	// Less than 1/64 more is not worth a write, so a smaller step would never be made.
+	key("raise_max.step", func(f *File) *float64 { return &f.Policy.RaiseMax.Step }, number(1.05, 16)),
 	key("raise_max.reach", func(f *File) *span { return &f.Policy.RaiseMax.Reach }, duration(time.Second, day)),
 	key("raise_max.cooldown", func(f *File) *span { return &f.Policy.RaiseMax.Cooldown }, duration(100*time.Millisecond, month)),
 	key("raise_max.hold", func(f *File) *span { return &f.Policy.RaiseMax.Hold }, duration(time.Second, month)),
 	key("raise_max.check", func(f *File) *span { return &f.Policy.RaiseMax.Check }, duration(time.Second, day)),
-	// Without room above the count the next new flow would be dropped.
 
 	key("grow_buckets.mode", func(f *File) *mode { return &f.Policy.GrowBuckets.Mode }, aMode),
-	key("grow_buckets.ceiling", func(f *File) *int { return &f.Policy.GrowBuckets.Ceiling }, whole(1, maxEntries)),
+	// The unit in which buckets are grown: under one nothing could be done.
+	key("grow_buckets.ceiling", func(f *File) *int { return &f.Policy.GrowBuckets.Ceiling }, whole(8192, maxEntries)),
 	// A mean of 2 is what the kernel's own sizing aims at.
 	key("grow_buckets.chain", func(f *File) *float64 { return &f.Policy.GrowBuckets.Chain }, number(2, 1024)),
 	// Each resize stalls all packets for up to a second.

@@ -5,8 +5,10 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 )
 
@@ -151,15 +153,19 @@ func takes(t *testing.T, name, text string, want bool) {
 	}
 }
 
-// below and above are the next value outside a bound.
+// below and above are values just outside a bound.
 func below(text string) string {
-	if strings.HasPrefix(text, `"`) {
-		return `"0.09s"`
+	if d, err := time.ParseDuration(strings.Trim(text, `"`)); err == nil {
+		return strconv.Quote((d - time.Millisecond).String())
+	}
+	bound, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return text
 	}
 	if strings.Contains(text, ".") {
-		return "0.004"
+		return strconv.FormatFloat(bound-0.001, 'f', 3, 64)
 	}
-	return "0"
+	return strconv.FormatFloat(bound-1, 'f', 0, 64)
 }
 
 func above(text string) string {
