@@ -53,7 +53,8 @@ func (w *gateway) start() {
 	cfg := policy.Default()
 	cfg.Mode, cfg.RaiseMax.Ceiling, cfg.RaiseMax.Hold = policy.Act, 262144, time.Minute
 	w.Guard = &Guard{
-		Sensor: w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
+		Writable: func() error { return nil },
+		Sensor:   w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
 		Actions: actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
 			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
 		}}),
@@ -279,7 +280,7 @@ func TestUnreadableKernel(t *testing.T) {
 	if _, complete := w.Tick(); !complete {
 		t.Error("waiting for the module is not complete: the service would never be ready")
 	}
-	if !strings.Contains(w.Status(), sense.ErrAbsent.Error()) {
+	if w.Status() != "waiting: conntrack is not loaded" {
 		t.Errorf("status %q", w.Status())
 	}
 	w.err = errors.New("read count: input/output error")
@@ -290,8 +291,10 @@ func TestUnreadableKernel(t *testing.T) {
 	}
 	w.wantLines(eventBlind, 2)
 	w.err = nil
+	w.Writable = func() error { return errors.New("operation not permitted") } // as could not be known before
 	w.Tick()
 	w.wantLines(eventSeeing, 1)
+	w.wantLines(eventUnable, 1)
 }
 
 func TestNoLimit(t *testing.T) {

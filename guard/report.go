@@ -9,6 +9,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -125,13 +126,18 @@ func (g *Guard) reportNotices() {
 	}
 }
 
-// reportBlind reports a failed reading when its reason is new.
+// reportBlind reports a failed reading when its reason is new. That conntrack is
+// not loaded is no failure.
 func (g *Guard) reportBlind(err error) {
-	if g.blind == err.Error() {
+	level, why := slog.LevelWarn, "no reading, nothing is decided: "+err.Error()
+	if errors.Is(err, sense.ErrAbsent) {
+		level, why = slog.LevelInfo, "waiting: "+sense.ErrAbsent.Error()
+	}
+	if g.blind == why {
 		return
 	}
-	g.blind = err.Error()
-	g.log(slog.LevelWarn, eventBlind, "no reading, nothing is decided: "+g.blind, slog.String("ERROR", g.blind))
+	g.blind = why
+	g.log(level, eventBlind, why, slog.String("ERROR", err.Error()))
 }
 
 func (g *Guard) reportSeeing() {
@@ -140,6 +146,7 @@ func (g *Guard) reportSeeing() {
 	}
 	g.blind = ""
 	g.log(slog.LevelInfo, eventSeeing, "the table can be read")
+	g.reportUnwritable()
 }
 
 // reportUnable reports when changes can no longer be recorded, and when they can again.

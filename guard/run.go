@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
@@ -83,7 +84,9 @@ func (g *Guard) reportUnwritable() {
 	if g.Config.Mode < policy.Act {
 		return
 	}
-	if err := g.Writable(); err != nil {
+	// Without the module there is nothing to write yet: it is asked again with the
+	// first reading.
+	if err := g.Writable(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		g.log(slog.LevelError, eventUnable, fmt.Sprintf("mode act, but nothing can be done: %v (needs CAP_NET_ADMIN, in the initial network namespace)", err),
 			slog.String("ERROR", err.Error()))
 	}
