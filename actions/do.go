@@ -64,7 +64,7 @@ func (e *Executor) reinstate(c ledger.Change) (ledger.Change, error) {
 		if err != nil {
 			return c, err
 		}
-		if len(keep(seen, holdsAfter))+len(keep(seen, isCovered)) == len(seen) {
+		if len(keep(seen, holdsAfter)) == len(seen) {
 			return e.step(c, ledger.Applied, "the undo was given up: more was needed")
 		}
 	}

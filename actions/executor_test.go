@@ -249,3 +249,18 @@ func TestDoGivesUpAnUnfinishedUndo(t *testing.T) {
 		t.Errorf("%d writes, want the two raises: %v", n, r.kernel.Writes())
 	}
 }
+
+// Nothing of another boot is given up or finished: it is over.
+func TestUnfinishedUndoOfAnotherBootIsVoid(t *testing.T) {
+	r := atRest(t)
+	c := r.raise(t, "65536", "98304", applied)
+	r.kernel.SetReadOnly(true)
+	if _, err := r.Undo(c.ID, "over"); !errors.Is(err, syscall.EACCES) {
+		t.Fatal(err)
+	}
+	r.kernel.SetReadOnly(false)
+	r.boot = "another-boot"
+	r.restart(t)
+	r.raise(t, "98304", "147456", applied)
+	r.want(t, "147456", ledger.Void, applied)
+}

@@ -30,15 +30,16 @@ func Span(d time.Duration) string {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
 	case d >= 10*time.Second:
-		return short(d.Round(time.Second))
+		return Short(d.Round(time.Second))
 	case d >= time.Second:
-		return short(d.Round(100 * time.Millisecond))
+		return Short(d.Round(100 * time.Millisecond))
 	}
 	return d.Round(time.Millisecond).String()
 }
 
-// short drops the zeros behind whole minutes and hours: 1h, not 1h0m0s.
-func short(d time.Duration) string {
+// Short writes a duration without zeros behind whole minutes and hours: 1h, not
+// 1h0m0s.
+func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -346,6 +346,9 @@ func TestRefusedLedgersStayAsTheyAre(t *testing.T) {
 			if damaged && !strings.Contains(err.Error(), "move the file away") {
 				t.Errorf("what to do is not said: %v", err)
 			}
+			if name == "zeroed" && !strings.Contains(err.Error(), "no checksum") {
+				t.Errorf("what is wrong is not said: %v", err)
+			}
 			if _, readErr := Read(dir); readErr == nil || readErr.Error() != err.Error() {
 				t.Errorf("Read says %v, Open %v", readErr, err)
 			}

@@ -161,6 +161,11 @@ func TestFailedSyncIsNotRepeated(t *testing.T) {
 			if n := l.Notices(); n != nil {
 				t.Errorf("blames somebody else: %q", n)
 			}
+			seen = slices.Repeat([]Effect{""}, at+1)
+			must(t)(l.Intend(change("131072")))
+			if d := cmp.Diff([]Effect{Append, Sync}, seen[at+1:]); d != "" {
+				t.Errorf("the next append (-want +got):\n%s", d)
+			}
 		})
 	}
 }

@@ -53,7 +53,7 @@ func (r *reading) check() {
 func (r *reading) outlasts(table string, hold, check span) {
 	if hold < check {
 		r.conflict(table+".hold", table+".check", fmt.Sprintf("hold (%s) must not be shorter than check (%s)",
-			short(hold), short(check)))
+			policy.Short(hold), policy.Short(check)))
 	}
 }
 

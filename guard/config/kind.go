@@ -144,7 +144,7 @@ func duration(lo, hi span) func(any) (span, error) {
 			return 0, fmt.Errorf(`want a duration such as "500ms", "30s", "10m" or "1h30m", got %s`, describe(v))
 		}
 		if d < lo || d > hi {
-			return 0, fmt.Errorf("must be from %s to %s, got %q", short(lo), short(hi), s)
+			return 0, fmt.Errorf("must be from %s to %s, got %q", policy.Short(lo), policy.Short(hi), s)
 		}
 		return d, nil
 	}
@@ -158,18 +158,6 @@ func digits(v any) (string, bool) {
 	}
 	f, ok := float(v)
 	return figure(f), ok
-}
-
-// short writes a duration without the parts that are zero.
-func short(d span) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // describe says what stands in the file in place of what should.
