@@ -23,8 +23,9 @@ func rollbackCommand(f *flags) *cobra.Command {
 value in force is still the one the guardian wrote. A value that somebody else has
 changed since is left alone. Undoing a change first undoes those made on top of it.
 
-nf_conntrack_max is not lowered below what the table holds and a margin, because
-new connections would then fail; --force does it all the same.`,
+nf_conntrack_max is not lowered below what the table holds and a margin, nor the
+hash table below one bucket for each entry, because new connections would then
+fail; --force does it all the same.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return program.Misuse("rollback takes the ids of changes or --all, one of the two")
@@ -41,7 +42,7 @@ new connections would then fail; --force does it all the same.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "undo every change in force")
-	cmd.Flags().BoolVar(&force, "force", false, "lower nf_conntrack_max even below what the table holds")
+	cmd.Flags().BoolVar(&force, "force", false, "do it even where the table holds too much for it")
 	f.stateFlag(cmd)
 	program.JSONFlag(cmd, &f.json)
 	return cmd
