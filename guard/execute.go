@@ -9,72 +9,63 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// carryOut does what was decided and reports what came of it.
+// carryOut does what was decided and reports what came of it. What failed is not
+// tried again at once, except for a new change: its measure has a back-off of its
+// own.
 func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
-	switch d.Verb {
-	case policy.Do:
-		g.do(d, now)
-	case policy.Undo:
-		g.undo(d, now)
-	case policy.Yield:
-		g.yield(d, now)
-	case policy.Judge:
-		g.judge(d, now)
-	default:
+	act := map[policy.Verb]func(policy.Decision) error{
+		policy.Do: g.do, policy.Undo: g.undo, policy.Yield: g.yield, policy.Judge: g.judge,
+	}[d.Verb]
+	switch {
+	case act == nil:
 		g.reportDecision(d)
+	case d.Verb == policy.Do || now >= g.failed[attempted(d)].retry:
+		g.remember(d, act(d), now)
 	}
 }
 
-func (g *Guard) do(d policy.Decision, now time.Duration) {
+func (g *Guard) do(d policy.Decision) error {
 	change, err := plan(d, g.Namespace)
-	if err == nil {
-		change, err = g.Actions.Do(change)
+	if err != nil {
+		return err
 	}
-	switch {
-	case errors.Is(err, actions.ErrStale): // the next reading sees what has changed
-	case err == nil && change.State == ledger.Applied:
+	if change, err = g.Actions.Do(change); err != nil {
+		return err
+	}
+	if change.State == ledger.Applied {
 		g.reportDone(d, change)
-	case err == nil:
+	} else {
 		g.reportFailed(d, change.ID, errors.New(change.Note))
 	}
-	g.remember(d, err, now)
+	return nil
 }
 
-func (g *Guard) undo(d policy.Decision, now time.Duration) {
-	if now < g.failed[attempted(d)].retry {
-		return
-	}
+func (g *Guard) undo(d policy.Decision) error {
 	moved, err := g.Actions.Undo(d.Change, d.Reason)
 	for _, c := range moved {
 		if !c.State.Open() {
 			g.reportEnded(d, c)
 		}
 	}
-	g.remember(d, err, now)
+	return err
 }
 
-func (g *Guard) yield(d policy.Decision, now time.Duration) {
-	if now < g.failed[attempted(d)].retry {
-		return
-	}
+func (g *Guard) yield(d policy.Decision) error {
 	moved, err := g.Actions.Yield(d.Change, d.Reason)
 	for _, c := range moved {
 		if c.ID == d.Change && c.State == ledger.Yielded {
 			g.reportYielded(d)
 		}
 	}
-	g.remember(d, err, now)
+	return err
 }
 
-func (g *Guard) judge(d policy.Decision, now time.Duration) {
-	if now < g.failed[attempted(d)].retry {
-		return
-	}
+func (g *Guard) judge(d policy.Decision) error {
 	_, err := g.Actions.Judge(d.Change, string(d.Outcome))
 	if err == nil {
 		g.reportJudged(d)
 	}
-	g.remember(d, err, now)
+	return err
 }
 
 func attempted(d policy.Decision) attempt { return attempt{d.Verb, d.Measure, d.Change} }
