@@ -38,7 +38,7 @@ type Guard struct {
 	Clock     func() time.Duration // the boot clock
 	Namespace string               // path of the guarded namespace, empty for our own
 	Config    policy.Config
-	Source    string // where the policy came from, for people
+	Source    func() string // where the policy came from, for people
 	// Writable is why the kernel's values can't be written, nil when they can.
 	Writable func() error
 
@@ -59,6 +59,9 @@ type attempt struct {
 	measure policy.Measure
 	change  int // 0 for a new one
 }
+
+// settling is the attempt to settle what an earlier run left open.
+var settling = attempt{verb: "settle"}
 
 // A failure is an attempt that did not succeed.
 type failure struct {
@@ -90,7 +93,11 @@ func (g *Guard) settle(recover func() ([]ledger.Change, error)) {
 	for _, c := range changes {
 		g.reportSettled(c)
 	}
-	if g.unsettled = err != nil; g.unsettled && g.Ledger.Err() == nil {
+	g.unsettled = err != nil
+	switch {
+	case err == nil:
+		delete(g.failed, settling)
+	case g.Ledger.Err() == nil:
 		g.reportUnsettled(err)
 	}
 }

@@ -53,8 +53,8 @@ func (w *gateway) start() {
 	cfg := policy.Default()
 	cfg.Mode, cfg.RaiseMax.Ceiling, cfg.RaiseMax.Hold = policy.Act, 262144, time.Minute
 	w.Guard = &Guard{
-		Writable: func() error { return nil },
-		Sensor:   w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
+		Writable: func() error { return nil }, Source: func() string { return "a test" },
+		Sensor: w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
 		Actions: actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
 			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
 		}}),

@@ -113,8 +113,8 @@ func (g *Guard) reportSettled(c ledger.Change) {
 
 // reportUnsettled reports what stands in the way of settling, when it is new.
 func (g *Guard) reportUnsettled(err error) {
-	if a := (attempt{verb: "settle"}); g.failed[a].reason != err.Error() {
-		g.failed[a] = failure{reason: err.Error()}
+	if g.failed[settling].reason != err.Error() {
+		g.failed[settling] = failure{reason: err.Error()}
 		g.log(slog.LevelWarn, eventFailed, "changes of an earlier run are not settled yet: "+err.Error(), slog.String("ERROR", err.Error()))
 	}
 }

@@ -44,7 +44,7 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 func (g *Guard) reload(load func() (config.File, error)) {
 	file, err := load()
 	if err == nil && file.Namespace != g.Namespace {
-		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source, g.Namespace, file.Namespace)
+		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source(), g.Namespace, file.Namespace)
 	}
 	if err != nil {
 		g.reportRejected(err)
@@ -53,7 +53,7 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
 	g.state.Reconsider()
-	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source, g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
+	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
 	g.reportUnwritable()
 }
 
@@ -75,7 +75,7 @@ func (g *Guard) reportStarted() {
 	if g.Namespace != "" {
 		where = g.Namespace
 	}
-	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s, policy from %s", where, g.Config.Mode, g.Source))
+	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s, policy from %s", where, g.Config.Mode, g.Source()))
 	g.reportUnwritable()
 }
 

@@ -40,7 +40,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reload := make(chan os.Signal)
 		done := make(chan error)
-		w.Source, w.Writable = "a test", func() error { return errors.New("not today") }
+		w.Source, w.Writable = func() string { return "a test" }, func() error { return errors.New("not today") }
 		go func() { done <- w.Run(ctx, n, reload, func() (config.File, error) { return file, loadErr }) }()
 
 		time.Sleep(5 * time.Second)

@@ -10,7 +10,7 @@ const Never = time.Duration(math.MaxInt64)
 
 // sprint is the time to full at which two readings that agree are believed: to
 // wait for the slow estimate would lose connections. Above it they are jitter.
-const sprint = 2 * time.Second
+const sprint = time.Second
 
 // An Assessment is what the newest readings say, before anything is decided.
 type Assessment struct {

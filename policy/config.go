@@ -91,13 +91,13 @@ func Default() Config {
 		Mode: Advise,
 		Watch: Watch{
 			High: 0.80, Low: 0.50,
-			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 30 * time.Second,
+			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,
 			WorstFillRate: 100_000, LossFloor: 10, YieldFor: time.Hour,
 		},
 		Memory: Memory{Budget: 0.25, EntryBytes: 384, Tables: 1},
 		RaiseMax: RaiseMaxConfig{
 			Mode: Act, Ceiling: 1 << 20, Step: 2, Reach: 60 * time.Second,
-			Cooldown: 500 * time.Millisecond, Hold: 10 * time.Minute, Check: 5 * time.Second,
+			Cooldown: 100 * time.Millisecond, Hold: 10 * time.Minute, Check: 5 * time.Second,
 		},
 		GrowBuckets: GrowBucketsConfig{
 			Mode: Act, Ceiling: 1 << 20, Chain: 16,

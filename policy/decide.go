@@ -10,6 +10,7 @@ type State struct {
 	Episode Episode
 
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
+	resumed Episode       // of changes found open then, until it is taken up
 	history history
 	calm    [measures][levels]calm
 	checks  [levels]check
@@ -21,7 +22,10 @@ type State struct {
 func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decision) {
 	if st.begun == 0 {
 		st.begun = now
-		st.resume(&s, &c, now)
+		st.remember(&s, &c, now)
+	}
+	if st.history.readings > 0 && now-st.history.prev.at > c.Watch.Window {
+		st.wake(now)
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.Now = assess(&st.history, &s, &c, now)
@@ -29,17 +33,29 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	var out []Decision
 	if c.Mode > Off {
 		out = st.follow(&s, &c, now)
+	} else {
+		st.Episode = Episode{}
 	}
 	out = append(out, st.yield(&s, &c)...)
 	out = append(out, st.judge(&s, &c, now)...)
 	// Room first: it costs nothing, while a resize of the buckets stalls packets.
-	room := st.raiseMax(&s, &c, now)
-	out = append(out, room...)
-	out = append(out, st.growBuckets(&s, &c, now, does(room))...)
-	return st, out
+	limit := s.Max
+	for _, d := range st.raiseMax(&s, &c, now) {
+		out = append(out, d)
+		if d.Verb == Do {
+			limit = d.To
+		}
+	}
+	return st, append(out, st.growBuckets(&s, &c, now, limit)...)
 }
 
-func does(ds []Decision) bool { return len(ds) == 1 && ds[0].Verb == Do }
+// wake starts every clock again after a time without readings: the machine was
+// suspended, or the kernel could not be read. What was not seen was not calm.
+func (st *State) wake(now time.Duration) {
+	st.calm = [measures][levels]calm{}
+	st.checks = [levels]check{}
+	st.Episode.trouble = now
+}
 
 // decision starts a Decision with what all have in common.
 func (st *State) decision(v Verb, reason string) Decision {

@@ -15,41 +15,44 @@ type check struct {
 }
 
 // judge says of each change in force, once and when its check is due, whether it
-// helped. A change made by an earlier run is judged by what this run sees.
+// helped. A change made by an earlier run is judged by what this run sees. Where
+// more changes wait than there is place for, the oldest come first.
 func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 	var out []Decision
+	var waiting [levels]check
+	n := 0
 	for _, ch := range s.Changes {
-		if ch.State != Applied || ch.Outcome != "" {
+		if ch.State != Applied || ch.Outcome != "" || n == levels {
 			continue
 		}
 		k := st.check(ch.ID, now)
-		if now-k.begun < checkOf(c, ch.Measure) {
-			continue
+		waiting[n] = k
+		n++
+		if now-k.begun >= checkOf(c, ch.Measure) {
+			out = append(out, st.verdict(ch, k, c, now))
 		}
-		d := st.decision(Judge, "")
-		d.Measure, d.Change, d.Episode = ch.Measure, ch.ID, ch.Episode
-		d.From, d.To = ch.Before, ch.After
-		span := (now - k.begun).Seconds() / c.Watch.Window.Seconds()
-		d.Outcome, d.Reason = outcome(ch.Measure, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*span)
-		out = append(out, d)
 	}
+	st.checks = waiting
 	return out
 }
 
-// check returns the check of a change, begun now if it is new. Should more changes
-// wait than there is place for, the oldest check gives way and begins again.
+// check returns the check of a change, begun now if it is new.
 func (st *State) check(id int, now time.Duration) check {
-	oldest := 0
-	for i, k := range st.checks {
+	for _, k := range st.checks {
 		if k.change == id {
 			return k
 		}
-		if k.begun < st.checks[oldest].begun {
-			oldest = i
-		}
 	}
-	st.checks[oldest] = check{id, now, st.history.total}
-	return st.checks[oldest]
+	return check{id, now, st.history.total}
+}
+
+func (st *State) verdict(ch Change, k check, c *Config, now time.Duration) Decision {
+	d := st.decision(Judge, "")
+	d.Measure, d.Change, d.Episode = ch.Measure, ch.ID, ch.Episode
+	d.From, d.To = ch.Before, ch.After
+	windows := (now - k.begun).Seconds() / c.Watch.Window.Seconds()
+	d.Outcome, d.Reason = outcome(ch.Measure, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*max(windows, 1))
+	return d
 }
 
 func checkOf(c *Config, m Measure) time.Duration {
@@ -66,13 +69,13 @@ func outcome(m Measure, lost losses, floor float64) (Outcome, string) {
 	switch {
 	case m == RaiseMax && lost.full > 0:
 		return NotEnough, fmt.Sprintf("the table filled again: %s lost since", Number(int(lost.full)))
-	case m == RaiseMax && lost.memory > 0 && float64(lost.memory) >= floor:
+	case m == RaiseMax && float64(lost.memory) >= floor:
 		return DidNotHelp, fmt.Sprintf("%s lost since with room in the table", Number(int(lost.memory)))
-	case m == GrowBuckets && lost.chains > 0:
+	case m == GrowBuckets && float64(lost.chains) >= floor:
 		return DidNotHelp, fmt.Sprintf("chains are still too long: %s lost since", Number(int(lost.chains)))
 	}
 	if lost != (losses{}) {
-		return Helped, "what was lost since has other reasons"
+		return Helped, "what was lost since is little, or has other reasons"
 	}
 	return Helped, "nothing lost since"
 }

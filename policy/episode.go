@@ -12,11 +12,12 @@ type Episode struct {
 	trouble time.Duration // boot clock at the newest sign of trouble
 	named   time.Duration // boot clock when Cause was named
 	causes  causes        // named so far
+	phase   time.Duration // boot clock since when what is done or said once has not been
 	said    said
 }
 
-// said remembers what has been reported in this episode, so that each is
-// reported once and not at every reading.
+// said remembers what has been reported in this phase of the episode, so that
+// each is reported once and not at every reading.
 type said struct {
 	advised [measures]bool
 	bounded [measures]bool
@@ -35,7 +36,7 @@ func (m Measure) slot() int {
 
 // lull is how many times Watch.Calm without trouble end an episode even near the
 // high mark, and how many must pass before a cause is named again in it.
-const lull = 20
+const lull = 6
 
 // follow opens, keeps or closes the episode. Trouble begins with a cause; it is
 // over when none has been seen for Calm and the table is well under the high
@@ -45,9 +46,11 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 	quiet := now - e.trouble
 	switch {
 	case a.Cause != None && e.Name == "":
-		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now}
+		if st.resumes(c, now) {
+			break
+		}
+		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now, phase: now, trouble: now}
 		e.rename(a.Cause, now)
-		e.trouble = now
 		return []Decision{st.decision(Open, a.Evidence())}
 	case a.Cause == None && e.Name != "" && (quiet >= c.Watch.Calm && a.Utilization < middle(c) || quiet >= lull*c.Watch.Calm):
 		d := st.decision(Close, "calm for "+Span(quiet)+" after "+Span(e.trouble-e.Since)+" of trouble")
@@ -83,20 +86,45 @@ func (st *State) renames(c *Config, now time.Duration) bool {
 	return e.Cause == TableFilling || since >= c.Watch.Window
 }
 
+// rename names a cause. One that comes back after a lull begins a new phase: an
+// episode can last for days on a small steady loss, and what was advised, grown or
+// found useless in yesterday's flood says nothing of today's.
 func (e *Episode) rename(c Cause, now time.Duration) {
+	if e.causes.has(c) {
+		e.phase, e.said = now, said{}
+	}
 	e.Cause, e.named = c, now
 	e.causes.add(c)
 }
 
-// resume takes up the episode of changes that were found open at the start, if
-// they are recent: it is the same trouble, seen by a daemon that was restarted.
-func (st *State) resume(s *Snapshot, c *Config, now time.Duration) {
+// thisPhase reports whether a change belongs to the present phase of the episode.
+func (st *State) thisPhase(c Change) bool {
+	return c.Episode == st.Episode.Name && c.At >= st.Episode.phase
+}
+
+// remember keeps the episode of changes that were found open at the start, if
+// they are recent.
+func (st *State) remember(s *Snapshot, c *Config, now time.Duration) {
 	for _, ch := range s.Changes {
 		if ch.State == Applied && ch.Episode != "" && now-ch.At < c.RaiseMax.Hold {
-			st.Episode = Episode{Name: ch.Episode, Since: ch.At, trouble: now}
-			st.Episode.rename(ch.Cause, now)
+			if st.resumed.Name != ch.Episode {
+				st.resumed = Episode{Name: ch.Episode, Since: ch.At, phase: ch.At}
+			}
+			st.resumed.rename(ch.Cause, ch.At)
 		}
 	}
+}
+
+// resumes takes up that episode when trouble is seen soon after the start: it is
+// the same trouble, seen by a daemon that was restarted. Without trouble it is
+// over, and nothing is said of it. Episodes without a change in force, as in mode
+// advise, are not remembered: a restart in trouble begins a new one.
+func (st *State) resumes(c *Config, now time.Duration) bool {
+	if st.resumed.Name == "" || now-st.begun > c.Watch.Calm {
+		return false
+	}
+	st.Episode, st.resumed = st.resumed, Episode{}
+	return true
 }
 
 // Reconsider forgets what has been said in this episode, because the policy is

@@ -15,19 +15,21 @@ const (
 
 // growBuckets shortens the hash chains. It is rare: a resize stalls all packets
 // for about half a second per million entries, so it comes at most once an
-// episode and is taken back only where the operator asked for that. raising says
-// that raise-max acts at this snapshot.
-func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, raising bool) []Decision {
+// episode and is taken back only where the operator asked for that. limit is max
+// as raise-max leaves it at this snapshot: growing before the entries come stalls
+// the fewest packets.
+func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, limit int) []Decision {
 	m := &c.GrowBuckets
 	if d := st.shrinkBuckets(s, c, now); d != nil {
 		return d
 	}
 	mode := min(c.Mode, m.Mode)
-	future := s.Count
-	if raising {
-		future = st.future(s, c)
+	at, future := s.Count, s.Count
+	if limit > s.Max {
+		// It comes once, so it goes as far as raises like this one may go.
+		at, future = limit, max(limit, st.future(s, c))
 	}
-	if mode == Off || !st.chainsTooLong(future, s, c) || drifting(s, GrowBuckets, s.Buckets) ||
+	if mode == Off || !st.chainsTooLong(at, s, c) || drifting(s, GrowBuckets, s.Buckets) ||
 		st.grewIn(s) || resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
 		return nil
 	}
@@ -37,23 +39,23 @@ func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, raising 
 		return st.bounded(GrowBuckets, s.Buckets, fmt.Sprintf("nf_conntrack_buckets stays at %s: %s", Number(s.Buckets), bound))
 	}
 	return st.propose(s, GrowBuckets, mode, s.Buckets, to,
-		fmt.Sprintf("a mean chain of %.1f at %s entries; %s", chain(future, s.Buckets), Number(future), st.Now.Evidence()))
+		fmt.Sprintf("a mean chain of %.1f at %s entries; %s", chain(at, s.Buckets), Number(at), st.Now.Evidence()))
 }
 
 // chainsTooLong reports whether more buckets are the remedy for what is seen now.
-func (st *State) chainsTooLong(future int, s *Snapshot, c *Config) bool {
+func (st *State) chainsTooLong(count int, s *Snapshot, c *Config) bool {
 	switch st.Now.Cause {
 	case HashChains:
 		return true
 	case TableFull, TableFilling:
-		return chain(future, s.Buckets) >= c.GrowBuckets.Chain
+		return chain(count, s.Buckets) >= c.GrowBuckets.Chain
 	}
 	return false
 }
 
-// future is the count to size for: what raise-max is about to let the table hold.
-// Growing before that comes stalls the fewest packets. It rests on the slow
-// estimate of the fill rate, because buckets are not taken back.
+// future is the count that the table may come to hold by raises like the present
+// one. It rests on the slow estimate of the fill rate, because buckets are not
+// taken back.
 func (st *State) future(s *Snapshot, c *Config) int {
 	return max(s.Count, min(wantMax(s, c, st.Now.slowRate), c.RaiseMax.Ceiling, affordable(s, c)))
 }
@@ -69,7 +71,7 @@ func chain(count, buckets int) float64 {
 // grewIn reports whether this episode has had its growth.
 func (st *State) grewIn(s *Snapshot) bool {
 	for _, c := range s.Changes {
-		if c.Measure == GrowBuckets && c.State != Failed && c.Episode == st.Episode.Name {
+		if c.Measure == GrowBuckets && c.State != Failed && st.thisPhase(c) {
 			return true
 		}
 	}
@@ -83,9 +85,9 @@ func sizeBuckets(s *Snapshot, c *Config, future int) (to int, bound string) {
 	if limit := c.GrowBuckets.Ceiling / bucketUnit * bucketUnit; limit < to {
 		to, bound = limit, "the approved ceiling is "+Number(c.GrowBuckets.Ceiling)
 	}
-	budget := float64(s.MemAvailable) * c.Memory.Budget
-	if limit := int(budget) / bucketBytes / bucketUnit * bucketUnit; limit < to {
-		to, bound = limit, fmt.Sprintf("the memory budget is %s of %s MiB available", Percent(c.Memory.Budget), Number(int(s.MemAvailable>>20)))
+	budget := int64(float64(s.MemAvailable) * c.Memory.Budget)
+	if limit := budget / bucketBytes / bucketUnit * bucketUnit; limit < int64(to) {
+		to, bound = int(limit), fmt.Sprintf("the memory budget is %s of %s MiB available", Percent(c.Memory.Budget), Number(int(s.MemAvailable>>20)))
 	}
 	return to, bound
 }
@@ -95,7 +97,7 @@ func (st *State) shrinkBuckets(s *Snapshot, c *Config, now time.Duration) []Deci
 	if !c.GrowBuckets.Shrink || len(open) == 0 || drifting(s, GrowBuckets, s.Buckets) {
 		return nil
 	}
-	well := func(ch Change) bool { return st.Now.Cause == None && s.Count <= ch.Before }
+	well := func(ch Change) bool { return !st.Now.Pressed && st.Now.lost.chains == 0 && s.Count <= ch.Before }
 	ch, ok := st.deepest(open, c.GrowBuckets.Hold, now, well)
 	if !ok {
 		return nil

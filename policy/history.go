@@ -13,7 +13,7 @@ const slots = 16
 type slot struct {
 	start    time.Duration // first reading in the slot
 	at       time.Duration // newest reading in the slot
-	count    int           // entries at the newest reading
+	count    int           // entries at the newest reading, and all that were refused until then
 	losses   losses
 	counters Counters
 }
@@ -48,9 +48,9 @@ func (h *history) push(s *Snapshot, window, now time.Duration) {
 	if h.readings > 0 {
 		counted = s.Losses
 		dt := (now - h.prev.at).Seconds()
-		h.lastSlope[1] = h.lastSlope[0]
-		h.lastSlope[0] = float64(s.Count-h.prev.count) / dt
 		lost = attribute(s.Losses, h.fullest(s))
+		h.lastSlope[1] = h.lastSlope[0]
+		h.lastSlope[0] = (float64(s.Count-h.prev.count) + float64(lost.full)) / dt
 	}
 	h.readings++
 	h.total = h.total.plus(lost)
@@ -79,7 +79,8 @@ func (h *history) store(s *Snapshot, lost losses, counted Counters, window, now 
 		cur = &h.ring[h.newest]
 		*cur = slot{start: now}
 	}
-	cur.at, cur.count = now, s.Count
+	// What a full table refused would have been in it.
+	cur.at, cur.count = now, s.Count+int(h.total.full)
 	cur.losses = cur.losses.plus(lost)
 	cur.counters = cur.counters.plus(counted)
 }

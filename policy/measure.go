@@ -49,7 +49,7 @@ func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool
 // useless reports whether the measure has failed to help in this episode.
 func (st *State) useless(s *Snapshot, m Measure) bool {
 	for _, c := range s.Changes {
-		if c.Measure == m && c.Outcome == DidNotHelp && c.Episode == st.Episode.Name {
+		if c.Measure == m && c.Outcome == DidNotHelp && st.thisPhase(c) {
 			return true
 		}
 	}

@@ -34,7 +34,8 @@ func (st *State) raiseMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	if st.useless(s, RaiseMax) {
 		to, bound = s.Max, "raising it did not help in this episode"
 	}
-	if to < least {
+	last := to == m.Ceiling && to > s.Max // of what is approved
+	if to < least && !last {
 		return st.bounded(RaiseMax, s.Max, fmt.Sprintf("nf_conntrack_max stays at %s: %s", Number(s.Max), bound))
 	}
 	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.Evidence())
@@ -86,8 +87,9 @@ func (st *State) lowerMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	if len(open) == 0 || drifting(s, RaiseMax, s.Max) {
 		return nil
 	}
+	// Other causes don't need the room.
 	well := func(ch Change) bool {
-		return st.Now.Cause == None && s.Count <= roomFor(ch.Before, c)
+		return !st.Now.Pressed && st.Now.lost.full == 0 && s.Count <= roomFor(ch.Before, c)
 	}
 	ch, ok := st.deepest(open, c.RaiseMax.Hold, now, well)
 	if !ok {

@@ -13,9 +13,9 @@ type book struct {
 	changes []Change // by rising ID
 }
 
-// maxID bounds the identifiers: what is larger is damage, and JSON elsewhere
-// would round it.
-const maxID = 1 << 53
+// maxID bounds the identifiers: what is larger is damage, and an int holds it
+// everywhere.
+const maxID = 1 << 30
 
 // errNewer is a ledger of a later version of the program.
 var errNewer = errors.New("written by a newer version of conntrack-guardian: use that version, or move the file away")

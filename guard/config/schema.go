@@ -56,7 +56,7 @@ var schema = []setting{
 	key("watch.low", func(f *File) *float64 { return &f.Policy.Watch.Low }, ratio(0.01, 0.99)),
 	key("watch.horizon", func(f *File) *span { return &f.Policy.Watch.Horizon }, duration(time.Second, time.Hour)),
 	// Kept in sixteen slots however long it is; longer, a flood would come as news.
-	key("watch.window", func(f *File) *span { return &f.Policy.Watch.Window }, duration(time.Second, 10*time.Minute)),
+	key("watch.window", func(f *File) *span { return &f.Policy.Watch.Window }, duration(2*time.Second, 10*time.Minute)),
 	key("watch.calm", func(f *File) *span { return &f.Policy.Watch.Calm }, duration(time.Second, day)),
 	// 150 million is the packet rate of 100 Gbit/s at the smallest frame.
 	key("watch.worst_fill_rate", func(f *File) *float64 { return &f.Policy.Watch.WorstFillRate }, number(1, 150e6)),

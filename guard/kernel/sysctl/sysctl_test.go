@@ -3,6 +3,7 @@ package sysctl
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -72,7 +73,7 @@ func TestIntRefusesText(t *testing.T) {
 func TestParse(t *testing.T) {
 	for text, want := range map[string]int{
 		"0\n": 0, "262144\n": 262144, "262144": 262144, "007\n": 7,
-		"9223372036854775807\n": 1<<63 - 1,
+		strconv.Itoa(math.MaxInt) + "\n": math.MaxInt,
 	} {
 		if got, ok := parse([]byte(text)); !ok || got != want {
 			t.Errorf("parse(%q) = %d, %t, want %d", text, got, ok, want)

@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"testing"
+	"time"
+)
+
+// told plays traffic that wants as many entries as want says and counts what is decided.
+func (m *sim) told(span time.Duration, rate Counters, want func(at time.Duration) int) map[Verb]int {
+	n := map[Verb]int{}
+	for start := m.now; m.now < start+span; {
+		for _, d := range m.step(Pause(&m.s, &m.cfg), want(m.now-start), rate) {
+			n[d.Verb]++
+		}
+	}
+	return n
+}
+
+func steady(n int) func(time.Duration) int { return func(time.Duration) int { return n } }
+
+func flood(at time.Duration) int { return min(10_000+int(4000*at.Seconds()), 65_000) }
+
+// A small steady loss keeps an episode open for days. Each flood in it is told
+// anew.
+func TestEachFloodOfALongEpisodeIsAdvised(t *testing.T) {
+	m := newSim(Default())
+	clashes := Counters{Drop: 15, InsertFailed: 15, Found: 15}
+	for day := range 3 {
+		if n := m.told(24*time.Hour, clashes, steady(10_000)); n[Close] > 0 {
+			t.Fatalf("day %d: the episode ended, this shows nothing: %v", day, n)
+		}
+		if n := m.told(time.Minute, clashes, flood); n[Advised] != 1 {
+			t.Errorf("day %d: advised %d times in the flood", day, n[Advised])
+		}
+	}
+}
+
+// However many changes wait for it, all are judged.
+func TestAllAreJudged(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.RaiseMax.Step, cfg.RaiseMax.Check = Act, 1.05, time.Minute
+	m := newSim(cfg)
+	m.told(time.Minute, Counters{}, func(at time.Duration) int { return 30_000 + int(4000*at.Seconds()) })
+	if len(m.changes) <= levels {
+		t.Fatalf("%d changes, this shows nothing", len(m.changes))
+	}
+	m.told(10*time.Minute, Counters{}, steady(270_000))
+	for _, c := range m.changes {
+		if c.Outcome == "" {
+			t.Errorf("change %d of %d is not judged", c.ID, len(m.changes))
+		}
+	}
+}
+
+// What was not seen was not calm: after a suspend neither the episode nor a change
+// ends before its time.
+func TestBlindTimeIsNotCalm(t *testing.T) {
+	cfg := Default()
+	cfg.Mode = Act
+	m := newSim(cfg)
+	m.told(2*time.Second, Counters{}, steady(60_000))
+	if m.acts != 1 {
+		t.Fatalf("%d acts", m.acts)
+	}
+	for _, d := range m.step(11*time.Minute, 1000, Counters{}) {
+		t.Errorf("at the first reading after a gap: %s", line(m.now, d))
+	}
+	if n := m.told(9*time.Minute, Counters{}, steady(1000)); n[Undo] != 0 || n[Judge] != 1 || n[Close] != 1 {
+		t.Errorf("in nine minutes of calm: %v, want no undo before the hold", n)
+	}
+	if n := m.told(2*time.Minute, Counters{}, steady(1000)); n[Undo] != 1 {
+		t.Errorf("after the hold: %v", n)
+	}
+}
+
+// A restart after the episode says nothing of it.
+func TestRestartAfterTheEpisode(t *testing.T) {
+	cfg := Default()
+	cfg.Mode = Act
+	m := newSim(cfg)
+	n := m.told(5*time.Second, Counters{}, steady(60_000))
+	n2 := m.told(6*time.Minute, Counters{}, steady(1000))
+	if n[Open] != 1 || n2[Close] != 1 {
+		t.Fatalf("%v %v", n, n2)
+	}
+	m.restart()
+	if n := m.told(30*time.Minute, Counters{}, steady(1000)); n[Open] != 0 || n[Close] != 0 || n[Undo] != 1 {
+		t.Errorf("after the restart: %v, want only the undo", n)
+	}
+}
+
+// In mode off there is no episode, whatever was before.
+func TestOffEndsTheEpisode(t *testing.T) {
+	m := newSim(Default())
+	m.told(5*time.Second, Counters{}, steady(60_000))
+	m.cfg.Mode = Off
+	if n := m.told(time.Minute, Counters{}, steady(60_000)); len(n) != 0 || m.st.Episode.Name != "" {
+		t.Errorf("%v, episode %q", n, m.st.Episode.Name)
+	}
+	m.cfg.Mode = Advise
+	if n := m.told(time.Second, Counters{}, steady(60_000)); n[Open] != 1 || n[Advised] != 1 {
+		t.Errorf("back in mode advise: %v", n)
+	}
+}
+
+// A job that fills a fifth of the table once a minute is one episode, not sixty an
+// hour.
+func TestCronIsOneEpisode(t *testing.T) {
+	m := newSim(Default())
+	n := m.told(time.Hour, Counters{}, func(at time.Duration) int {
+		if at%time.Minute < 10*time.Second {
+			return 26_000 + int(0.2*65536*(at%time.Minute).Seconds()/10)
+		}
+		return 26_000
+	})
+	if n[Open] > 1 || n[Advised] > 1 {
+		t.Errorf("%v", n)
+	}
+}
+
+// The last of the ceiling is used, however little it is.
+func TestTheWholeCeilingIsUsed(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.RaiseMax.Ceiling = Act, 65_536+512
+	m := newSim(cfg)
+	m.told(time.Minute, Counters{}, steady(70_000))
+	if m.s.Max != cfg.RaiseMax.Ceiling {
+		t.Errorf("max %d of %d approved while connections are refused", m.s.Max, cfg.RaiseMax.Ceiling)
+	}
+}
+
+// A full table's demand counts what it refuses: once there is a slope at all, one
+// raise goes as far as it must.
+func TestDemandOfAFullTable(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.RaiseMax.Step = Act, 8
+	m := newSim(cfg)
+	m.s.Max = 16_384
+	m.told(3*time.Second, Counters{}, func(at time.Duration) int { return 20_000 + int(20_000*at.Seconds()) })
+	if len(m.changes) < 2 || m.changes[1].After != 8*m.changes[1].Before {
+		t.Errorf("raises %+v, want the second as large as a fill of 20,000/s calls for", m.changes)
+	}
+}
