@@ -39,8 +39,8 @@ func trapped(t *testing.T, file string, set func(path, victim string) error) (di
 		os.WriteFile(victim, []byte(victimText), 0o600),
 		os.WriteFile(filepath.Join(dir, "other"), []byte(victimText), 0o600),
 	)
-	if file != fileName {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, fileName), append(contents(t, l.dir.path), "torn"...), 0o600))
+	if file != FileName {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, FileName), append(contents(t, l.dir.path), "torn"...), 0o600))
 	}
 	if err := errors.Join(err, set(filepath.Join(dir, file), victim)); err != nil {
 		t.Fatal(err)
@@ -110,12 +110,12 @@ func TestTrapsInTheStateDirectory(t *testing.T) {
 func TestTrapInTheLedgersPlace(t *testing.T) {
 	for name, set := range traps {
 		t.Run(name, func(t *testing.T) {
-			dir, victim := trapped(t, fileName, set)
+			dir, victim := trapped(t, FileName, set)
 			within(t, func() {
 				_, openErr := Open(dir, boot)
 				_, readErr := Read(dir)
 				for _, err := range []error{openErr, readErr} {
-					if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, fileName)+": it is a ") {
+					if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, FileName)+": it is a ") {
 						t.Errorf("got %v", err)
 					}
 				}
@@ -134,7 +134,7 @@ func TestTrapUnderTheHolder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, victim := trapped(t, "nothing", func(string, string) error { return nil })
 			l := open(t, dir, Options{})
-			path := filepath.Join(dir, fileName)
+			path := filepath.Join(dir, FileName)
 			if err := errors.Join(os.Remove(path), set(path, victim)); err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +157,7 @@ func TestLockSurvivesWhatIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Options{})
 	c := must(t)(l.Intend(change("131072")))
-	for _, name := range []string{pidName, fileName} {
+	for _, name := range []string{pidName, FileName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +303,7 @@ func ownedByNobody(t *testing.T, ledger string) (dir string) {
 	dir = filepath.Join(top, "state")
 	err := errors.Join(os.Chmod(filepath.Dir(top), 0o755), os.Chmod(top, 0o755), os.Mkdir(dir, 0o750), os.Chown(dir, nobody, nobody))
 	if ledger != "" {
-		path := filepath.Join(dir, fileName)
+		path := filepath.Join(dir, FileName)
 		err = errors.Join(err, os.WriteFile(path, []byte(ledger), 0o600), os.Chown(path, nobody, nobody))
 	}
 	if err != nil {

@@ -8,8 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// FileName is the ledger's name in its state directory.
+const FileName = "ledger.jsonl"
+
 const (
-	fileName  = "ledger.jsonl"
 	pidName   = "ledger.pid"
 	tempName  = "ledger.jsonl.tmp"
 	tornName  = "ledger.torn"
@@ -90,7 +92,7 @@ func (l *Ledger) sync() error {
 func (l *Ledger) inspect() (size int64, inPlace bool, err error) {
 	ours, err := l.file.Stat()
 	if err == nil {
-		inPlace, err = l.dir.names(fileName, ours)
+		inPlace, err = l.dir.names(FileName, ours)
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("inspect ledger: %w", err)
@@ -106,7 +108,7 @@ func (l *Ledger) mend() error {
 		return err
 	}
 	if lost {
-		l.notice("%s was removed, replaced or cut by somebody else; written anew from memory", l.dir.name(fileName))
+		l.notice("%s was removed, replaced or cut by somebody else; written anew from memory", l.dir.name(FileName))
 	}
 	return nil
 }
@@ -121,7 +123,7 @@ func (l *Ledger) keepTail() error {
 		return err
 	}
 	l.notice("the last %d bytes of %s were a record cut short; cut off and kept in %s",
-		len(l.tail), l.dir.name(fileName), l.dir.name(tornName))
+		len(l.tail), l.dir.name(FileName), l.dir.name(tornName))
 	l.tail = nil
 	return nil
 }
@@ -167,7 +169,7 @@ func (l *Ledger) writeTemp(all []byte) (*os.File, error) {
 }
 
 func (l *Ledger) moveTemp() error {
-	err := l.effect(Rename, nil, func([]byte) error { return l.dir.rename(tempName, fileName) })
+	err := l.effect(Rename, nil, func([]byte) error { return l.dir.rename(tempName, FileName) })
 	if err != nil {
 		return err
 	}

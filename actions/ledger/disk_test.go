@@ -218,7 +218,7 @@ func TestCompactionKeepsOpenAndNewest(t *testing.T) {
 
 // An identifier stays used when all that was recorded of it has been dropped.
 func TestIdentifiersAreNotReused(t *testing.T) {
-	dir := plant(t, fileName, []byte(lineOf(t, record{Header: &header{Format: 1, Next: 700}})))
+	dir := plant(t, FileName, []byte(lineOf(t, record{Header: &header{Format: 1, Next: 700}})))
 	if c := must(t)(open(t, dir, Options{}).Intend(change("1"))); c.ID != 700 {
 		t.Errorf("the next change is %d, want 700", c.ID)
 	}
@@ -245,7 +245,7 @@ func TestFileTamperedWith(t *testing.T) {
 			dir := t.TempDir()
 			l := open(t, dir, Options{})
 			fill(t, l)
-			if err := tamper(l.dir.name(fileName)); err != nil {
+			if err := tamper(l.dir.name(FileName)); err != nil {
 				t.Fatal(err)
 			}
 			must(t)(l.Intend(change("262144")))
@@ -267,7 +267,7 @@ func TestFileRemovedWhileWriting(t *testing.T) {
 	l := open(t, dir, Options{})
 	l.opt.Around = func(e Effect, p []byte, do func([]byte) error) error {
 		if e == Append {
-			return errors.Join(do(p), os.Remove(l.dir.name(fileName)))
+			return errors.Join(do(p), os.Remove(l.dir.name(FileName)))
 		}
 		return do(p)
 	}
@@ -288,7 +288,7 @@ func TestOpensOnFullDisk(t *testing.T) {
 	l := open(t, t.TempDir(), Options{})
 	fill(t, l)
 	want, all := l.Changes(), contents(t, l.dir.path)
-	dir := plant(t, fileName, append(all, "torn"...))
+	dir := plant(t, FileName, append(all, "torn"...))
 	full := true
 	l = open(t, dir, Options{Around: func(_ Effect, p []byte, do func([]byte) error) error {
 		if full {

@@ -240,7 +240,7 @@ func (l *Ledger) write(line []byte) error {
 		return err
 	}
 	if _, inPlace, err := l.inspect(); err != nil || !inPlace {
-		return errors.Join(err, fmt.Errorf("%s was removed while a record was written to it", l.dir.name(fileName)))
+		return errors.Join(err, fmt.Errorf("%s was removed while a record was written to it", l.dir.name(FileName)))
 	}
 	l.good += int64(len(line))
 	return nil

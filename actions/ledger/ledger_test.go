@@ -81,7 +81,7 @@ func fill(t testing.TB, l *Ledger) {
 
 func contents(t testing.TB, dir string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, fileName))
+	b, err := os.ReadFile(filepath.Join(dir, FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestTornTailIsKeptAside(t *testing.T) {
 		"a record, newline zero": strings.TrimSuffix(lineOf(t, record{Judged: &verdict{ID: 1, Outcome: "helped"}}), "\n") + "\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := plant(t, fileName, append(bytes.Clone(all), tail...))
+			dir := plant(t, FileName, append(bytes.Clone(all), tail...))
 			got, err := Read(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -334,7 +334,7 @@ func TestRefusedLedgersStayAsTheyAre(t *testing.T) {
 		"endless tail":      head + strings.Repeat("x", 2*maxLine),
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := plant(t, fileName, []byte(text))
+			dir := plant(t, FileName, []byte(text))
 			_, err := Open(dir, boot)
 			if err == nil {
 				t.Fatal("opened")
@@ -370,7 +370,7 @@ func TestFileModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	dir := t.TempDir()
 	open(t, dir, Options{})
-	for _, name := range []string{fileName, pidName} {
+	for _, name := range []string{FileName, pidName} {
 		st, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || st.Mode() != fileMode {
 			t.Errorf("%s: mode %v, %v", name, st.Mode(), err)

@@ -52,7 +52,7 @@ type scan struct {
 
 // load opens and scans the file; none is an empty scan and no file.
 func (d *directory) load(flag int) (scan, *os.File, error) {
-	f, err := d.open(fileName, flag)
+	f, err := d.open(FileName, flag)
 	if errors.Is(err, fs.ErrNotExist) {
 		return scan{}, nil, nil
 	}
@@ -65,10 +65,10 @@ func (d *directory) load(flag int) (scan, *os.File, error) {
 	}
 	f.Close()
 	if damaged, ok := errors.AsType[*DamagedError](err); ok {
-		damaged.Path = d.name(fileName)
+		damaged.Path = d.name(FileName)
 		return scan{}, nil, err
 	}
-	return scan{}, nil, fmt.Errorf("read ledger %s: %w", d.name(fileName), err)
+	return scan{}, nil, fmt.Errorf("read ledger %s: %w", d.name(FileName), err)
 }
 
 // read folds the records of r up to a torn tail. Its memory is bounded by the

@@ -46,7 +46,7 @@ func TestEffectsInOrder(t *testing.T) {
 	}
 	did("a probe of a ledger that can be written")
 	l.Close()
-	if err := os.WriteFile(filepath.Join(dir, fileName), append(contents(t, dir), "torn"...), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), append(contents(t, dir), "torn"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l = open(t, dir, Options{Around: recorder(&seen)})
@@ -95,7 +95,7 @@ func insteadOf(t *testing.T, fd int, do func([]byte) error) error {
 // file can't be synced.
 func TestSyncsAreReal(t *testing.T) {
 	dir := t.TempDir()
-	file := map[Effect]string{Sync: dir + "/" + fileName, SyncTemp: dir + "/" + tempName, SyncDir: dir}
+	file := map[Effect]string{Sync: dir + "/" + FileName, SyncTemp: dir + "/" + tempName, SyncDir: dir}
 	tried := map[Effect]int{}
 	l := open(t, dir, Options{Around: func(e Effect, p []byte, do func([]byte) error) error {
 		path, syncs := file[e]
@@ -251,7 +251,7 @@ func TestRootReadOnlyDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := os.WriteFile(filepath.Join(dir, fileName), contents(t, l.dir.path), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), contents(t, l.dir.path), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
