@@ -103,14 +103,16 @@ func (st *State) thisPhase(c Change) bool {
 }
 
 // remember keeps the episode of changes that were found open at the start, if
-// they are recent.
+// they are recent. All of them count as of one phase: too much is held back by
+// that at worst, and nothing done twice.
 func (st *State) remember(s *Snapshot, c *Config, now time.Duration) {
 	for _, ch := range s.Changes {
 		if ch.State == Applied && ch.Episode != "" && now-ch.At < c.RaiseMax.Hold {
 			if st.resumed.Name != ch.Episode {
 				st.resumed = Episode{Name: ch.Episode, Since: ch.At, phase: ch.At}
 			}
-			st.resumed.rename(ch.Cause, ch.At)
+			st.resumed.Cause, st.resumed.named = ch.Cause, ch.At
+			st.resumed.causes.add(ch.Cause)
 		}
 	}
 }

@@ -14,8 +14,8 @@ const (
 )
 
 // growBuckets shortens the hash chains. It is rare: a resize stalls all packets
-// for about half a second per million entries, so it comes at most once an
-// episode and is taken back only where the operator asked for that. limit is max
+// for about half a second per million entries, so it comes at most once a phase
+// of the episode and is taken back only where the operator asked for that. limit is max
 // as raise-max leaves it at this snapshot: growing before the entries come stalls
 // the fewest packets.
 func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, limit int) []Decision {
@@ -68,7 +68,7 @@ func chain(count, buckets int) float64 {
 	return 2 * float64(count) / float64(buckets)
 }
 
-// grewIn reports whether this episode has had its growth.
+// grewIn reports whether this phase of the episode has had its growth.
 func (st *State) grewIn(s *Snapshot) bool {
 	for _, c := range s.Changes {
 		if c.Measure == GrowBuckets && c.State != Failed && st.thisPhase(c) {

@@ -46,7 +46,8 @@ func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool
 	return rests
 }
 
-// useless reports whether the measure has failed to help in this episode.
+// useless reports whether the measure has failed to help in this phase of the
+// episode.
 func (st *State) useless(s *Snapshot, m Measure) bool {
 	for _, c := range s.Changes {
 		if c.Measure == m && c.Outcome == DidNotHelp && st.thisPhase(c) {
@@ -57,8 +58,8 @@ func (st *State) useless(s *Snapshot, m Measure) bool {
 }
 
 // propose turns a measure's wish into a decision: done, advised or observed by
-// mode, and advised where nothing can be done. What is not done is said once an
-// episode.
+// mode, and advised where nothing can be done. What is not done is said once a
+// phase of the episode.
 func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason string) []Decision {
 	verb := Do
 	switch {
@@ -80,7 +81,7 @@ func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason
 	return []Decision{d}
 }
 
-// bounded reports, once an episode, that a measure has come to the end of its bounds.
+// bounded reports, once a phase of the episode, that a measure has come to the end of its bounds.
 func (st *State) bounded(m Measure, at int, reason string) []Decision {
 	if once(&st.Episode.said.bounded[m.slot()]) {
 		return nil

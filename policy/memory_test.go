@@ -89,6 +89,34 @@ func TestRestartAfterTheEpisode(t *testing.T) {
 	}
 }
 
+// A restart in the episode does not forget what was done once in it: here the
+// buckets' growth, made before the raises that followed.
+func TestRestartKeepsThePhase(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.GrowBuckets.Cooldown = Act, time.Second
+	m := newSim(cfg)
+	m.s.Buckets = 1024
+	m.told(2*time.Second, Counters{}, steady(9000))
+	m.told(20*time.Second, Counters{}, func(at time.Duration) int { return 9000 + int(10_000*at.Seconds()) })
+	grown := func() (n int) {
+		for _, c := range m.changes {
+			if c.Measure == GrowBuckets {
+				n++
+			}
+		}
+		return n
+	}
+	if grown() != 1 || len(m.changes) < 3 {
+		t.Fatalf("changes %+v, want one growth before several raises", m.changes)
+	}
+	m.restart()
+	m.s.Buckets = 16384 // as it was left
+	m.told(time.Minute, Counters{}, func(at time.Duration) int { return 209_000 + int(10_000*at.Seconds()) })
+	if n := grown(); n != 1 {
+		t.Errorf("buckets grown %d times in one episode", n)
+	}
+}
+
 // In mode off there is no episode, whatever was before.
 func TestOffEndsTheEpisode(t *testing.T) {
 	m := newSim(Default())
