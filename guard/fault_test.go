@@ -107,6 +107,9 @@ func TestUnsettledAtTheStart(t *testing.T) {
 	w.run(30*time.Second, 60000)
 	w.wantLines(eventUnable, 0)
 	w.wantLines(eventFailed, 1)
+	if _, known := w.failed[settling]; w.unsettled || known {
+		t.Error("not settled though it can be")
+	}
 	w.run(5*time.Second, 1000)
 	w.run(5*time.Minute, 1000)
 	w.wantMax(65536)
@@ -132,6 +135,32 @@ func TestUnfinishedUndoGivesWay(t *testing.T) {
 			t.Errorf("max lowered from %s to %s on the way up", write.Old, write.New)
 		}
 	}
+}
+
+// Another table that shares max needs the room: the undo waits, and says so once
+// though the count in the error differs each time.
+func TestUndoWaitsForAnotherTable(t *testing.T) {
+	w := newGateway(t)
+	w.run(10*time.Second, 1000)
+	w.run(3*time.Second, 60000)
+	w.run(5*time.Second, 1000)
+	for i := range 30 {
+		w.others = 60000 + i
+		w.run(10*time.Second, 1000)
+	}
+	w.wantMax(131072)
+	w.wantLines(eventFailed, 1)
+	w.others = 0
+	w.run(time.Minute, 1000)
+	w.wantMax(65536)
+}
+
+// A change that an undo finds to be somebody else's is not reported as undone.
+func TestEndedIsNotAlwaysUndone(t *testing.T) {
+	w := newGateway(t)
+	w.reportEnded(policy.Decision{Measure: policy.RaiseMax}, ledger.Change{ID: 1, State: ledger.Yielded, Note: "it is somebody else's now"})
+	w.wantLines(eventYielded, 1)
+	w.wantLines(eventUndone, 0)
 }
 
 func TestReloadedBoundsAreTheirOwn(t *testing.T) {

@@ -83,7 +83,6 @@ func (g *Guard) Start() {
 	if g.NoLedger != nil {
 		return
 	}
-	g.reportNotices()
 	g.settle(g.Actions.Recover)
 }
 

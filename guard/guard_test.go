@@ -31,6 +31,7 @@ type gateway struct {
 	kernel *actionstest.Kernel
 	now    time.Duration
 	want   int   // entries that the traffic would have
+	others int   // entries in another table that shares max
 	err    error // why the kernel can't be read
 	lines  *lines
 }
@@ -73,7 +74,7 @@ func (w *gateway) Read(s *policy.Snapshot) error {
 	s.Max, s.Buckets = w.value(actions.MaxName), w.value(actions.BucketsName)
 	s.Count, s.MemAvailable = min(w.want, s.Max), 4<<30
 	s.Wall = time.Unix(0, int64(w.now))
-	w.kernel.SetEntries(s.Count)
+	w.kernel.SetEntries(max(s.Count, w.others))
 	return nil
 }
 
@@ -264,8 +265,13 @@ func TestUndoRefusedByTheKernel(t *testing.T) {
 	w.run(10*time.Second, 1000)
 	w.run(3*time.Second, 60000)
 	w.kernel.SetReadOnly(true)
+	tries := 0
+	w.kernel.SetAround(func(_, _ string, do func() error) error { tries++; return do() })
 	w.run(5*time.Second, 1000)
 	w.run(5*time.Minute, 1000)
+	if tries < 2 || tries > 40 {
+		t.Errorf("tried %d times in five minutes, want every ten seconds", tries)
+	}
 	w.wantLines(eventFailed, 1)
 	w.wantLines(eventUndone, 0)
 	w.kernel.SetReadOnly(false)

@@ -41,3 +41,16 @@ func TestEveryVerbIsReported(t *testing.T) {
 		}
 	}
 }
+
+// However much has happened since, the policy is shown what it yielded.
+func TestRecallKeepsTheYielded(t *testing.T) {
+	edits := []ledger.Edit{{Key: "k", Before: "1", After: "2"}}
+	all := []ledger.Change{{ID: 1, Boot: "b", State: ledger.Yielded, Edits: edits}}
+	for i := range 3 * closedKept {
+		all = append(all, ledger.Change{ID: i + 2, Boot: "b", State: ledger.Undone, Edits: edits})
+	}
+	got := Recall(all, "b")
+	if len(got) != closedKept+1 || got[0].ID != 1 || got[0].State != policy.Yielded {
+		t.Errorf("%d changes, the first %+v", len(got), got[0])
+	}
+}

@@ -92,12 +92,13 @@ func sizeBuckets(s *Snapshot, c *Config, future int) (to int, bound string) {
 	return to, bound
 }
 
+// shrinkBuckets takes a growth back, if asked to, in calm only: it stalls packets.
 func (st *State) shrinkBuckets(s *Snapshot, c *Config, now time.Duration) []Decision {
 	open := stack(s, GrowBuckets)
 	if !c.GrowBuckets.Shrink || len(open) == 0 || drifting(s, GrowBuckets, s.Buckets) {
 		return nil
 	}
-	well := func(ch Change) bool { return !st.Now.Pressed && st.Now.lost.chains == 0 && s.Count <= ch.Before }
+	well := func(ch Change) bool { return st.Now.Cause == None && s.Count <= ch.Before }
 	ch, ok := st.deepest(open, c.GrowBuckets.Hold, now, well)
 	if !ok {
 		return nil

@@ -169,3 +169,111 @@ func TestDemandOfAFullTable(t *testing.T) {
 		t.Errorf("raises %+v, want the second as large as a fill of 20,000/s calls for", m.changes)
 	}
 }
+
+// Near the high mark an episode waits longer before it is over.
+func TestEpisodeEndsBetweenTheMarks(t *testing.T) {
+	m := newSim(Default())
+	m.told(5*time.Second, Counters{}, steady(60_000))
+	if n := m.told(25*time.Minute, Counters{}, steady(45_000)); n[Close] != 0 {
+		t.Errorf("over at 69 %% within 25 minutes: %v", n)
+	}
+	if n := m.told(10*time.Minute, Counters{}, steady(45_000)); n[Close] != 1 {
+		t.Errorf("not over at 69 %% within 35 minutes: %v", n)
+	}
+}
+
+// An episode is taken up after a restart only while it can still be the same.
+func TestOldEpisodesAreNotTakenUp(t *testing.T) {
+	for name, wait := range map[string]struct{ before, after time.Duration }{
+		"trouble long after the restart":  {0, 6 * time.Minute},
+		"change made long before the one": {time.Hour, 0},
+	} {
+		cfg := Default()
+		cfg.Mode, cfg.GrowBuckets.Mode = Act, Act
+		m := newSim(cfg)
+		m.s.Buckets = 1024
+		m.told(5*time.Second, Counters{}, steady(10_000)) // grown, and never shrunk
+		m.told(wait.before, Counters{}, steady(1000))
+		m.restart()
+		m.told(wait.after, Counters{}, steady(1000))
+		if n := m.told(5*time.Second, Counters{}, steady(60_000)); n[Open] != 1 {
+			t.Errorf("%s: %v, want a new episode", name, n)
+		}
+	}
+}
+
+// Clashes say nothing of a table that is nearly full.
+func TestClashesBesideANearlyFullTable(t *testing.T) {
+	cfg := Default()
+	cfg.Mode = Act
+	m := newSim(cfg)
+	m.told(5*time.Second, Counters{Drop: 200, InsertFailed: 200, Found: 200}, steady(56_000))
+	if m.s.Max == 65536 {
+		t.Error("max was not raised at 85 %")
+	}
+}
+
+// What a full table refuses is growth, by both estimates.
+func TestGrowthOfAFullTable(t *testing.T) {
+	var h history
+	window := 10 * time.Second
+	for i := range 100 {
+		h.push(&Snapshot{Count: 1000, Max: 1000, Losses: Counters{Drop: 100}}, window, time.Duration(i+1)*100*time.Millisecond)
+	}
+	if slow, fast := h.growth(window, 10*time.Second); slow < 990 || slow > 1010 || fast < 990 || fast > 1010 {
+		t.Errorf("growth %.0f/s slow and %.0f/s fast, want 1,000 refused a second", slow, fast)
+	}
+}
+
+// Buckets are not grown for a little, and are grown once the kernel takes them.
+func TestGrowthIsWorthItsStall(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.GrowBuckets.Ceiling = Act, 2*bucketUnit-1
+	m := newSim(cfg)
+	m.s.Max, m.s.Buckets = 1<<20, bucketUnit
+	if n := m.told(10*time.Second, Counters{}, steady(80_000)); n[Do] != 0 || n[Bounded] != 1 {
+		t.Errorf("ceiling of no more buckets: %v", n)
+	}
+	cfg.GrowBuckets.Ceiling = 9 * bucketUnit
+	m = newSim(cfg)
+	m.s.Max, m.s.Buckets = 1<<20, 8*bucketUnit
+	if n := m.told(10*time.Second, Counters{}, steady(530_000)); n[Do] != 0 || n[Bounded] != 1 {
+		t.Errorf("an eighth more: %v", n)
+	}
+	cfg.GrowBuckets.Ceiling = 1 << 20
+	m = newSim(cfg)
+	m.s.Max, m.s.Buckets, m.refuse = 1<<20, 8*bucketUnit, true
+	m.told(10*time.Second, Counters{}, steady(530_000))
+	m.refuse = false
+	if n := m.told(15*time.Minute, Counters{}, steady(530_000)); n[Do] != 1 || m.acts != 1 {
+		t.Errorf("after a refusal: %v, %d acts", n, m.acts)
+	}
+}
+
+// A stall is for calm times: other trouble delays the shrinking.
+func TestShrinkWaitsForCalm(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.GrowBuckets.Shrink, cfg.GrowBuckets.Hold = Act, true, time.Minute
+	m := newSim(cfg)
+	m.s.Buckets = 1024
+	m.told(5*time.Second, Counters{}, steady(10_000))
+	if n := m.told(10*time.Minute, Counters{Drop: 50, InsertFailed: 50, Found: 5000}, steady(1000)); n[Undo] != 0 {
+		t.Errorf("shrunk amid other trouble: %v", n)
+	}
+	if n := m.told(2*time.Minute, Counters{}, steady(1000)); n[Undo] != 1 || m.s.Buckets != 1024 {
+		t.Errorf("not shrunk in calm: %v", n)
+	}
+}
+
+// One stray drop is no verdict, whatever the window.
+func TestStrayDropIsNoVerdict(t *testing.T) {
+	cfg := Default()
+	cfg.Mode, cfg.Watch.Window = Act, time.Minute
+	m := newSim(cfg)
+	m.told(2*time.Second, Counters{}, steady(60_000))
+	m.told(time.Second, Counters{Drop: 2}, steady(60_000))
+	m.told(10*time.Second, Counters{}, steady(60_000))
+	if len(m.changes) != 1 || m.changes[0].Outcome != Helped {
+		t.Errorf("%+v", m.changes)
+	}
+}

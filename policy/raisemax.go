@@ -80,17 +80,14 @@ func affordable(s *Snapshot, c *Config) int {
 	return int(min(c.Memory.Budget*could/entry/float64(c.Memory.Tables), maxLimit))
 }
 
-// lowerMax undoes raises once the trouble is over and the count has been under
-// the low mark of the former max for the hold.
+// lowerMax undoes raises once the count has been under the low mark of the former
+// max for the hold. Trouble of another kind has no use for the room.
 func (st *State) lowerMax(s *Snapshot, c *Config, now time.Duration) []Decision {
 	open := stack(s, RaiseMax)
 	if len(open) == 0 || drifting(s, RaiseMax, s.Max) {
 		return nil
 	}
-	// Other causes don't need the room.
-	well := func(ch Change) bool {
-		return !st.Now.Pressed && st.Now.lost.full == 0 && s.Count <= roomFor(ch.Before, c)
-	}
+	well := func(ch Change) bool { return s.Count <= roomFor(ch.Before, c) }
 	ch, ok := st.deepest(open, c.RaiseMax.Hold, now, well)
 	if !ok {
 		return nil
