@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -283,6 +284,9 @@ func TestUndoRefusedByTheKernel(t *testing.T) {
 func TestUnreadableKernel(t *testing.T) {
 	w := newGateway(t)
 	w.err = fmt.Errorf("open count: %w", sense.ErrAbsent)
+	w.Writable = func() error { return fmt.Errorf("open max for writing: %w", fs.ErrNotExist) }
+	w.reportStarted()
+	w.wantLines(eventUnable, 0) // what is not there yet can't be refused
 	if _, complete := w.Tick(); !complete {
 		t.Error("waiting for the module is not complete: the service would never be ready")
 	}

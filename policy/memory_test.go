@@ -207,7 +207,9 @@ func TestClashesBesideANearlyFullTable(t *testing.T) {
 	cfg := Default()
 	cfg.Mode = Act
 	m := newSim(cfg)
-	m.told(5*time.Second, Counters{Drop: 200, InsertFailed: 200, Found: 200}, steady(56_000))
+	clashes := Counters{Drop: 200, InsertFailed: 200, Found: 200}
+	m.told(20*time.Second, clashes, steady(10_000))
+	m.told(5*time.Second, clashes, steady(56_000))
 	if m.s.Max == 65536 {
 		t.Error("max was not raised at 85 %")
 	}
