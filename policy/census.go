@@ -1,0 +1,46 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Census is who and what fills the table, as far as a diagnosis needs it. Its
+// zero value is that none was taken. It is a plain value.
+type Census struct {
+	At    time.Duration // boot clock when it was begun
+	Read  int           // entries looked at
+	Table int           // entries in the table
+
+	// What share of the entries is of a kind, 0–1.
+	Closing Share // TCP on its way out: FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE
+	DeadUDP Share // UDP that has long been silent
+	Opening Share // TCP that is not established yet
+	Idle    Share // TCP established and silent for longer than RFC 5382 lets a NAT forget it
+
+	Sources [8]Holder // largest first
+	Pool    Pool      // the fullest set of source ports for NAT
+	// New is how fast connections are made, in connections per second, 0 if unknown.
+	New float64
+}
+
+// A Share is a share of the entries with its 99 % interval.
+type Share struct{ Share, Low, High float64 }
+
+// A Holder is a source and what it holds.
+type Holder struct {
+	Prefix netip.Prefix
+	Share  Share
+	// New is how many connections a second it makes, 0 if unknown.
+	New float64
+}
+
+// A Pool is the ports that one NAT address has towards one destination address,
+// port and protocol.
+type Pool struct {
+	NAT, Dst        netip.Addr
+	Port            uint16
+	Proto           string
+	Used            int // ports
+	Lowest, Highest uint16
+}
