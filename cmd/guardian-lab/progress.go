@@ -5,61 +5,37 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
-	"golang.org/x/term"
-
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab/demo"
 )
 
-const (
-	plainEvery = 2 * time.Second // between two lines when not on a terminal
-	barWidth   = 24
-)
+const barWidth = 24
 
-// A progress shows how a demonstration stands: one line that is written over on
-// a terminal, else a plain line now and then.
+// A progress shows how a demonstration stands.
 type progress struct {
-	w        io.Writer
-	terminal bool
-	colour   bool
-	last     time.Time
-	phase    string
-	shown    bool // a line on the terminal is unfinished
+	line   *program.Line
+	colour bool
+	phase  string
 }
 
 func newProgress(w io.Writer) *progress {
-	f, isFile := w.(*os.File)
-	terminal := isFile && term.IsTerminal(int(f.Fd()))
 	return &progress{
-		w: w, terminal: terminal,
-		colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		line:   program.NewLine(w),
+		colour: program.Terminal(w) != nil && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 }
 
 func (p *progress) show(now demo.Progress) {
-	line := p.line(now)
-	if p.terminal {
-		p.shown = true
-		fmt.Fprintf(p.w, "\r%s\x1b[K", line)
-		return
-	}
 	phase := now.Run + now.Phase
-	if phase == p.phase && time.Since(p.last) < plainEvery {
-		return
-	}
-	p.phase, p.last = phase, time.Now()
-	fmt.Fprintln(p.w, line)
+	p.line.Show(p.text(now), phase != p.phase)
+	p.phase = phase
 }
 
 // end leaves the terminal's line clear.
-func (p *progress) end() {
-	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
-}
+func (p *progress) end() { p.line.End() }
 
-func (p *progress) line(now demo.Progress) string {
+func (p *progress) text(now demo.Progress) string {
 	s := now.Sample
 	return fmt.Sprintf("%-7s %-12s %4.0fs [%s] %3.0f%% of %-7d new %5d failed %d",
 		now.Run, now.Phase, s.At.Seconds(), p.bar(s.Utilization()), 100*s.Utilization(), s.Max, now.Attempted, now.Failed)
