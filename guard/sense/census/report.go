@@ -74,12 +74,14 @@ type Service struct {
 }
 
 // A Pool is one set of source ports for NAT: those of one NAT address towards one
-// destination address, port and protocol. Its entries hold one port each.
+// destination address, port and protocol, in one zone. Its entries hold one port
+// each.
 type Pool struct {
 	NAT   netip.Addr `json:"nat"`
 	Dst   netip.Addr `json:"dst"`
 	Port  uint16     `json:"port"`
 	Proto string     `json:"proto"`
+	Zone  uint16     `json:"zone"`
 	// Lowest and Highest port seen in use, and how many a pool can have without a
 	// range of its own: 64,512, those from 1024 up (nf_nat_l4proto_unique_tuple).
 	Lowest  uint16 `json:"lowest"`

@@ -1,0 +1,130 @@
+package census
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+)
+
+// naturalPorts is how many source ports a pool has that no rule gives a range:
+// 1024 to 65535 (nf_nat_l4proto_unique_tuple).
+const naturalPorts = 64512
+
+// fill writes what was counted into a report, as figures of that scale.
+func (t *tally) fill(r *Report, s scale) {
+	r.Read, r.Table, r.Full = s.read, s.table, s.read == s.table
+	t.fillKinds(r, s)
+	t.fillLists(r, s)
+	r.Protocols = named(s, t.protocols[:], protocolName)
+	r.States = named(s, t.states[:], stateName)
+	r.Zones = t.zoneRows(s)
+	r.Classes = t.classRows(s)
+}
+
+func (t *tally) fillKinds(r *Report, s scale) {
+	with := func(bit uint32) (n int) {
+		for kind, entries := range t.kinds {
+			if uint32(kind)&bit != 0 {
+				n += int(entries)
+			}
+		}
+		return n
+	}
+	r.Assured = s.figure(with(isAssured), 0)
+	r.Unreplied = s.figure(t.read-with(seenReply), 0)
+	r.SNAT = s.figure(with(isSourced), 0)
+	r.DNAT = s.figure(with(isDirected), 0)
+	r.Offloaded = s.figure(int(t.offloaded), 0)
+	r.IPv6 = s.figure(int(t.ipv6), 0)
+
+	in := func(states ...uint8) (n int) {
+		for _, state := range states {
+			n += int(t.states[state])
+		}
+		return n
+	}
+	r.Closing = s.figure(in(ctnetlink.TCPFinWait, ctnetlink.TCPCloseWait, ctnetlink.TCPLastAck,
+		ctnetlink.TCPTimeWait, ctnetlink.TCPClose), 0)
+	r.Opening = s.figure(in(ctnetlink.TCPSynSent, ctnetlink.TCPSynRecv, ctnetlink.TCPSynSent2), 0)
+	r.DeadUDP = s.figure(int(t.silent[udp]+t.silent[udpStream]), 0)
+	r.Idle = s.figure(int(t.silent[tcpEstablished]), 0)
+}
+
+func (t *tally) fillLists(r *Report, s scale) {
+	unsure := int(t.sources.offset)
+	for _, at := range top(&t.sources) {
+		r.Sources = append(r.Sources, Source{prefix(at.key), s.figure(int(at.count), unsure)})
+	}
+	unsure = int(t.destinations.offset)
+	for _, at := range top(&t.destinations) {
+		r.Destinations = append(r.Destinations, Address{at.key.Netip(), s.figure(int(at.count), unsure)})
+	}
+	unsure = int(t.services.offset)
+	for _, at := range top(&t.services) {
+		r.Services = append(r.Services, Service{
+			Addr: at.key.dst.Netip(), Port: at.key.port, Proto: protocolName(uint8(at.key.proto)),
+			Figure: s.figure(int(at.count), unsure),
+		})
+	}
+	unsure = int(t.pools.offset)
+	for _, at := range top(&t.pools) {
+		r.Pools = append(r.Pools, Pool{
+			NAT: at.key.nat.Netip(), Dst: at.key.dst.Netip(), Port: at.key.port,
+			Proto: protocolName(uint8(at.key.proto)), Zone: at.key.zone,
+			Lowest: at.note.lowest, Highest: at.note.highest, Ports: naturalPorts,
+			Figure: s.figure(int(at.count), unsure),
+		})
+	}
+}
+
+// prefix is that of a source: all of an IPv4 address, or the network of an IPv6
+// one.
+func prefix(source ctnetlink.Addr) netip.Prefix {
+	addr := source.Netip()
+	if addr.Is4() {
+		return netip.PrefixFrom(addr, 32)
+	}
+	return netip.PrefixFrom(addr, 64)
+}
+
+// named are the rows of what is counted by number, without empty ones.
+func named(s scale, counts []uint32, name func(uint8) string) (list []Named) {
+	for number, n := range counts {
+		if n > 0 {
+			list = append(list, Named{name(uint8(number)), s.figure(int(n), 0)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Named) int { return byEntries(a.Figure, b.Figure) })
+	return list[:min(len(list), rows)]
+}
+
+func (t *tally) zoneRows(s scale) (list []Zone) {
+	for zone, n := range t.zones {
+		if n > 0 {
+			list = append(list, Zone{uint16(zone), s.figure(int(n), 0)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Zone) int { return byEntries(a.Figure, b.Figure) })
+	return list[:min(len(list), rows)]
+}
+
+func (t *tally) classRows(s scale) (list []Class) {
+	for c := noClass + 1; c < classes; c++ {
+		row := Class{Name: classNames[c], Timeout: t.timeouts.of[c]}
+		total := 0
+		for bin, n := range t.remaining[c] {
+			if n > 0 {
+				from, to := span(bin)
+				row.Remaining = append(row.Remaining, Bin{From: from, To: to, Entries: s.entries(int(n))})
+				total += int(n)
+			}
+		}
+		if total > 0 {
+			row.Figure = s.figure(total, 0)
+			list = append(list, row)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Class) int { return byEntries(a.Figure, b.Figure) })
+	return list
+}
