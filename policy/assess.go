@@ -21,7 +21,13 @@ type Assessment struct {
 	Chain       float64       // mean hash chain length
 	Pressed     bool          // the table is nearly full, or will be within the horizon
 	Cause       Cause         // of the trouble seen now, None when there is none
+	Pattern     Pattern       // of a table that fills or is full, NoPattern where none is clear
+	// Confidence in the pattern, or in the cause where no pattern is named: the share
+	// of what was seen that speaks for it, 0–1.
+	Confidence float64
+	Census     Census // the newest that is not too old, if any
 
+	why      explanation
 	slowRate float64       // the fill rate by the slow estimate alone
 	lost     losses        // within the window
 	counters Counters      // within the window
@@ -42,7 +48,26 @@ func assess(h *history, s *Snapshot, c *Config, now time.Duration) Assessment {
 	a.Pressed = s.Max > 0 && h.readings > 1 && (a.Utilization >= c.Watch.High ||
 		a.Utilization >= c.Watch.Low && a.TimeToFull < c.Watch.Horizon)
 	a.Cause = diagnose(&a, c)
+	if s.Census.At != 0 && now-s.Census.At <= c.Census.stale() {
+		a.Census = s.Census
+	}
 	return a
+}
+
+// explain says how the table came to be in trouble. Once what was done has ended
+// the trouble, the first census of the episode still tells.
+func (st *State) explain(s *Snapshot, c *Config) {
+	a, cause := &st.Now, st.Now.Cause
+	if cause == None && st.uncounted() {
+		cause = st.Episode.Cause
+	}
+	if cause == None {
+		return
+	}
+	a.Confidence = a.surety(cause, c)
+	if a.why = explain(a, cause, &st.Baseline, s, c); a.why.pattern != NoPattern {
+		a.Pattern, a.Confidence = a.why.pattern, a.why.confidence
+	}
 }
 
 func timeToFull(s *Snapshot, rate float64) time.Duration {

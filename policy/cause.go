@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Cause names why the gateway is in trouble.
 type Cause string
@@ -20,15 +16,15 @@ const (
 	Unknown      Cause = "unknown"
 )
 
-// causes is a set of causes.
-type causes [6]Cause
+// several is a set of causes or patterns, with room for all of them.
+type several[T ~string] [6]T
 
-func (cs *causes) has(c Cause) bool { return slices.Contains(cs[:], c) }
+func (s *several[T]) has(x T) bool { return slices.Contains(s[:], x) }
 
-func (cs *causes) add(c Cause) {
-	for i := range cs {
-		if cs[i] == None || cs[i] == c {
-			cs[i] = c
+func (s *several[T]) add(x T) {
+	for i := range s {
+		if s[i] == "" || s[i] == x {
+			s[i] = x
 			return
 		}
 	}
@@ -72,34 +68,4 @@ func diagnose(a *Assessment, c *Config) Cause {
 		return HashChains
 	}
 	return None
-}
-
-// Evidence states the numbers behind the assessment that a person would check.
-func (a *Assessment) Evidence() string {
-	parts := []string{fmt.Sprintf("%s of %s entries (%s)", Number(a.Count), Number(a.Max), Percent(a.Utilization))}
-	if a.FillRate >= 1 {
-		parts = append(parts, fmt.Sprintf("filling at %s/s, full in %s", Number(int(a.FillRate)), Span(a.TimeToFull)))
-	}
-	var found uint64 // says something only of a search for ports
-	if a.lost.snat > 0 {
-		found = a.counters.Found
-	}
-	for _, l := range []struct {
-		n    uint64
-		name string
-	}{
-		{a.counters.Drop, "drop"},
-		{a.counters.InsertFailed, "insert_failed"},
-		{a.counters.EarlyDrop, "early_drop"},
-		{a.counters.ChainTooLong, "chaintoolong"},
-		{found, "found"},
-	} {
-		if l.n > 0 {
-			parts = append(parts, fmt.Sprintf("%s +%s in %s", l.name, Number(int(l.n)), Span(a.window)))
-		}
-	}
-	if a.Cause == HashChains {
-		parts = append(parts, fmt.Sprintf("mean chain %.1f", a.Chain))
-	}
-	return strings.Join(parts, ", ")
 }

@@ -24,6 +24,20 @@ type Census struct {
 	New float64
 }
 
+// WantsCensus reports whether the newest reading calls for a census: there is
+// trouble, or was and nobody has looked yet, and the last one was begun long enough
+// ago. last is 0 for never.
+func (st *State) WantsCensus(c *Config, last, now time.Duration) bool {
+	due := last == 0 || now-last >= c.Census.Every
+	return due && c.Mode > Off && (st.Now.Cause != None || st.uncounted())
+}
+
+// uncounted reports whether no census of this episode has been reported yet.
+func (st *State) uncounted() bool { return st.Episode.Name != "" && !st.Episode.counted }
+
+// counted reports whether there is a census of this episode.
+func (st *State) counted() bool { return st.Now.Census.At >= st.Episode.Since && st.Now.Census.At != 0 }
+
 // A Share is a share of the entries with its 99 % interval.
 type Share struct{ Share, Low, High float64 }
 

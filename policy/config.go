@@ -33,6 +33,7 @@ type Config struct {
 	Mode Mode
 
 	Watch       Watch
+	Census      CensusConfig
 	Memory      Memory
 	RaiseMax    RaiseMaxConfig
 	GrowBuckets GrowBucketsConfig
@@ -54,6 +55,38 @@ type Watch struct {
 	// YieldFor is how long the guardian keeps off a key that somebody else changed.
 	YieldFor time.Duration
 }
+
+// CensusConfig bounds what finding out who fills the table may cost.
+type CensusConfig struct {
+	Sample int           // entries to look at
+	Every  time.Duration // the least time between two censuses
+	CPU    float64       // share of one CPU that a census may take while it lasts, 0–1
+	Count  Counting
+}
+
+// Counting says when new connections are counted by source, in an nft table of our
+// own.
+type Counting int
+
+// The choices, least to most.
+const (
+	CountNever  Counting = iota
+	CountActing          // in mode act
+	CountAlways
+)
+
+// String is the choice's name in a policy file.
+func (n Counting) String() string {
+	return [...]string{CountNever: "never", CountActing: "act", CountAlways: "always"}[n]
+}
+
+// Counts reports whether new connections are to be counted.
+func (c *Config) Counts() bool {
+	return c.Census.Count == CountAlways || c.Census.Count == CountActing && c.Mode == Act
+}
+
+// stale is the age from which a census says nothing of the present.
+func (c *CensusConfig) stale() time.Duration { return 2*c.Every + 10*time.Second }
 
 // Memory bounds what the table may come to cost.
 type Memory struct {
@@ -94,6 +127,7 @@ func Default() Config {
 			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,
 			WorstFillRate: 100_000, LossFloor: 10, YieldFor: time.Hour,
 		},
+		Census: CensusConfig{Sample: 20_000, Every: 30 * time.Second, CPU: 0.5, Count: CountActing},
 		Memory: Memory{Budget: 0.25, EntryBytes: 384, Tables: 1},
 		RaiseMax: RaiseMaxConfig{
 			Mode: Act, Ceiling: 1 << 20, Step: 2, Reach: 60 * time.Second,

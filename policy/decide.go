@@ -6,12 +6,14 @@ import "time"
 // is a start that knows nothing; what must outlive the daemon is in
 // Snapshot.Changes. A State is a plain value: copying it copies everything.
 type State struct {
-	Now     Assessment // of the newest snapshot
-	Episode Episode
+	Now      Assessment // of the newest snapshot
+	Episode  Episode
+	Baseline Baseline // the daemon keeps it over a restart
 
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
 	resumed Episode       // of changes found open then, until it is taken up
 	history history
+	learned time.Duration // boot clock of the reading that Baseline learned last
 	calm    [measures][levels]calm
 	checks  [levels]check
 }
@@ -29,6 +31,8 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.Now = assess(&st.history, &s, &c, now)
+	st.explain(&s, &c)
+	st.learn(&s, &c, now)
 
 	var out []Decision
 	if c.Mode > Off {
@@ -49,6 +53,14 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	return st, append(out, st.growBuckets(&s, &c, now, limit)...)
 }
 
+// learn adds the reading to the baseline, for the time since the one before.
+func (st *State) learn(s *Snapshot, c *Config, now time.Duration) {
+	if span := now - st.learned; span > 0 && span <= c.Watch.Window {
+		st.Baseline.learn(s.Count, st.Now.slowRate, span)
+	}
+	st.learned = now
+}
+
 // wake starts every clock again after a time without readings: the machine was
 // suspended, or the kernel could not be read. What was not seen was not calm.
 func (st *State) wake(now time.Duration) {
@@ -60,7 +72,7 @@ func (st *State) wake(now time.Duration) {
 // decision starts a Decision with what all have in common.
 func (st *State) decision(v Verb, reason string) Decision {
 	return Decision{
-		Verb: v, Reason: reason, Cause: st.Episode.Cause, Episode: st.Episode.Name,
+		Verb: v, Reason: reason, Cause: st.Episode.Cause, Pattern: st.Episode.Pattern, Confidence: st.Episode.Confidence, Episode: st.Episode.Name,
 		Utilization: st.Now.Utilization, FillRate: st.Now.FillRate, TimeToFull: st.Now.TimeToFull,
 	}
 }

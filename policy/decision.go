@@ -32,7 +32,10 @@ type Decision struct {
 	Verb    Verb    `json:"verb"`
 	Measure Measure `json:"measure,omitempty"`
 	Cause   Cause   `json:"cause,omitempty"`
-	Episode string  `json:"episode,omitempty"`
+	Pattern Pattern `json:"pattern,omitempty"`
+	// Confidence in the pattern, or in the cause where no pattern is named, 0–1.
+	Confidence float64 `json:"confidence,omitempty"`
+	Episode    string  `json:"episode,omitempty"`
 
 	// From and To are the kernel's value now and as it shall be (Do, Undo, Advised,
 	// Observed), or as it was found (Yield: our value, the value found).

@@ -8,12 +8,18 @@ type Episode struct {
 	Name  string        // wall-clock time of its beginning, empty when there is none
 	Since time.Duration // boot clock at its beginning
 	Cause Cause         // the newest cause named
+	// Pattern is the newest named with it, and Confidence that in the two.
+	Pattern    Pattern
+	Confidence float64
 
-	trouble time.Duration // boot clock at the newest sign of trouble
-	named   time.Duration // boot clock when Cause was named
-	causes  causes        // named so far
-	phase   time.Duration // boot clock since when what is done or said once has not been
-	said    said
+	trouble  time.Duration    // boot clock at the newest sign of trouble
+	named    time.Duration    // boot clock when Cause was named
+	causes   several[Cause]   // named so far
+	shaped   time.Duration    // boot clock when Pattern was named
+	patterns several[Pattern] // named so far
+	counted  bool             // a census has been reported
+	phase    time.Duration    // boot clock since when what is done or said once has not been
+	said     said
 }
 
 // said remembers what has been reported in this phase of the episode, so that
@@ -50,20 +56,41 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 			break
 		}
 		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now, phase: now, trouble: now}
-		e.rename(a.Cause, now)
+		e.rename(a, now)
 		return []Decision{st.decision(Open, a.Evidence())}
 	case a.Cause == None && e.Name != "" && (quiet >= c.Watch.Calm && a.Utilization < middle(c) || quiet >= lull*c.Watch.Calm):
 		d := st.decision(Close, "calm for "+Span(quiet)+" after "+Span(e.trouble-e.Since)+" of trouble")
 		*e = Episode{}
 		return []Decision{d}
 	case a.Cause == None:
+		if st.uncounted() && st.counted() {
+			return st.census(now)
+		}
 		return nil
 	}
 	e.trouble = now
-	if !st.renames(c, now) {
+	switch {
+	case st.renames(c, now):
+		e.rename(a, now)
+		e.counted = e.counted || st.counted()
+	case st.reshapes(c, now):
+		e.reshape(a, now)
+		e.counted = e.counted || st.counted()
+	case st.uncounted() && st.counted() && a.Cause == e.Cause:
+		return st.census(now)
+	default:
 		return nil
 	}
-	e.rename(a.Cause, now)
+	return []Decision{st.decision(Diagnose, a.Evidence())}
+}
+
+// census reports the first census of the episode.
+func (st *State) census(now time.Duration) []Decision {
+	e, a := &st.Episode, &st.Now
+	e.counted = true
+	if a.Pattern != NoPattern {
+		e.reshape(a, now)
+	}
 	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
 
@@ -86,15 +113,34 @@ func (st *State) renames(c *Config, now time.Duration) bool {
 	return e.Cause == TableFilling || since >= c.Watch.Window
 }
 
+// reshapes reports whether the episode's pattern is now another. One that was named
+// before is not named again until much later, and none is no news.
+func (st *State) reshapes(c *Config, now time.Duration) bool {
+	e, a := &st.Episode, &st.Now
+	if a.Pattern == NoPattern || a.Pattern == e.Pattern {
+		return false
+	}
+	return e.Pattern == NoPattern || !e.patterns.has(a.Pattern) || now-e.shaped >= lull*c.Watch.Calm
+}
+
+// reshape names a pattern.
+func (e *Episode) reshape(a *Assessment, now time.Duration) {
+	e.Pattern, e.Confidence, e.shaped = a.Pattern, a.Confidence, now
+	if a.Pattern != NoPattern {
+		e.patterns.add(a.Pattern)
+	}
+}
+
 // rename names a cause. One that comes back after a lull begins a new phase: an
 // episode can last for days on a small steady loss, and what was advised, grown or
 // found useless in yesterday's flood says nothing of today's.
-func (e *Episode) rename(c Cause, now time.Duration) {
-	if e.causes.has(c) {
+func (e *Episode) rename(a *Assessment, now time.Duration) {
+	if e.causes.has(a.Cause) {
 		e.phase, e.said = now, said{}
 	}
-	e.Cause, e.named = c, now
-	e.causes.add(c)
+	e.Cause, e.named = a.Cause, now
+	e.causes.add(a.Cause)
+	e.reshape(a, now)
 }
 
 // thisPhase reports whether a change belongs to the present phase of the episode.

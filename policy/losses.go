@@ -52,6 +52,8 @@ func (l losses) plus(o losses) losses {
 	return losses{l.full + o.full, l.snat + o.snat, l.chains + o.chains, l.memory + o.memory, l.unknown + o.unknown}
 }
 
+func (l losses) sum() uint64 { return l.full + l.snat + l.chains + l.memory + l.unknown }
+
 // minus takes off an earlier sum.
 func (l losses) minus(o losses) losses {
 	return losses{l.full - o.full, l.snat - o.snat, l.chains - o.chains, l.memory - o.memory, l.unknown - o.unknown}

@@ -44,12 +44,14 @@ type watcher struct {
 	open    string                    // episode between open and close
 	named   time.Duration             // newest naming of a cause
 	cause   Cause                     // as named then
+	pattern Pattern                   // as named last
+	counted bool                      // a census has been reported in this episode
 }
 
 // phase is one stretch of steady conditions, begun by what may happen to a gateway.
 func (w *watcher) phase() {
 	m, t := w.m, w.t
-	switch rapid.SampledFrom([]string{"", "", "", "rival", "buckets", "restart", "refuse", "allow", "memory"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"", "", "", "rival", "buckets", "restart", "refuse", "allow", "memory", "census", "census", "no census"}).Draw(t, "event") {
 	case "rival":
 		m.s.Max = rapid.IntRange(0, 300_000).Draw(t, "max")
 	case "buckets":
@@ -61,6 +63,11 @@ func (w *watcher) phase() {
 		m.refuse = true
 	case "allow":
 		m.refuse = false
+	case "census":
+		share := func(name string) Share { return sampled(rapid.Float64Range(0, 0.5).Draw(t, name)) }
+		m.mix = Census{Read: 20_000, Closing: share("closing"), DeadUDP: share("dead"), Opening: share("opening"), Idle: sampled(rapid.Float64Range(0, 1).Draw(t, "idle"))}
+	case "no census":
+		m.mix = Census{}
 	case "memory":
 		m.s.MemAvailable = int64(rapid.IntRange(0, 2048).Draw(t, "MiB")) << 20
 	}
@@ -98,7 +105,7 @@ func (w *watcher) pure(st State) {
 }
 
 func (w *watcher) holds(d Decision, before *Snapshot) {
-	t, m, c := w.t, w.m, &w.m.cfg
+	t, m := w.t, w.m
 	if d.Reason == "" {
 		t.Fatalf("%s without a reason", d.Verb)
 	}
@@ -108,11 +115,9 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 			t.Fatalf("episode %q opens with cause %q while %q is open", d.Episode, d.Cause, w.open)
 		}
 		w.open, w.named, w.cause = d.Episode, m.now, d.Cause
+		w.pattern, w.counted = d.Pattern, m.st.Episode.counted
 	case Diagnose:
-		if d.Cause == w.cause || w.cause != None && w.cause != TableFilling && m.now-w.named < c.Watch.Window {
-			t.Fatalf("cause %s named %s after %s", d.Cause, m.now-w.named, w.cause)
-		}
-		w.named, w.cause = m.now, d.Cause
+		w.named, w.cause = w.diagnosed(d)
 	case Close:
 		if w.open != "" && d.Episode != w.open { // an episode from before a restart may end, too
 			t.Fatalf("episode %q closes while %q is open", d.Episode, w.open)
@@ -131,6 +136,24 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 			t.Fatalf("yielded %s though it holds %d", d.Measure, d.From)
 		}
 	}
+}
+
+// diagnosed checks that a diagnosis says something new: another cause after the
+// last one had time to show, another pattern, or for the first time in the episode
+// what a census found.
+func (w *watcher) diagnosed(d Decision) (named time.Duration, cause Cause) {
+	news := d.Pattern != NoPattern && d.Pattern != w.pattern || w.m.st.Episode.counted && !w.counted
+	w.pattern, w.counted = d.Pattern, w.m.st.Episode.counted
+	if d.Cause == w.cause && !news {
+		w.t.Fatalf("cause %s and pattern %q named again", d.Cause, d.Pattern)
+	}
+	if d.Cause == w.cause {
+		return w.named, w.cause
+	}
+	if w.cause != None && w.cause != TableFilling && w.m.now-w.named < w.m.cfg.Watch.Window {
+		w.t.Fatalf("cause %s named %s after %s", d.Cause, w.m.now-w.named, w.cause)
+	}
+	return w.m.st.Episode.named, d.Cause // a resumed episode's was named before
 }
 
 func (w *watcher) inBounds(d Decision) {

@@ -38,7 +38,7 @@ func (st *State) raiseMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	if to < least && !last {
 		return st.bounded(RaiseMax, s.Max, fmt.Sprintf("nf_conntrack_max stays at %s: %s", Number(s.Max), bound))
 	}
-	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.Evidence())
+	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.figures())
 }
 
 // wantsRoom reports whether more room is the remedy for what is seen now.

@@ -19,6 +19,8 @@ type sim struct {
 	changes []Change
 	acts    int                // writes that took effect
 	part    map[string]float64 // of losses that are not yet whole, by counter
+	mix     Census             // what a census would find; none can be taken while Read is 0
+	asked   time.Duration      // when the newest was taken
 }
 
 func newSim(cfg Config) *sim {
@@ -61,7 +63,18 @@ func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
 	for _, dec := range ds {
 		m.carryOut(dec)
 	}
+	if m.mix.Read > 0 && m.st.WantsCensus(&m.cfg, m.asked, m.now) {
+		m.asked = m.now
+		m.s.Census = m.mix
+		m.s.Census.At, m.s.Census.Table = m.now, m.s.Count
+	}
 	return ds
+}
+
+// sampled is a share as a sample of 20,000 entries finds it.
+func sampled(share float64) Share {
+	off := 2.576 * math.Sqrt(share*(1-share)/20_000)
+	return Share{share, max(share-off, 0), min(share+off, 1)}
 }
 
 func (m *sim) carryOut(d Decision) {
@@ -109,5 +122,8 @@ func (m *sim) value(x Measure) *int {
 	return &m.s.Max
 }
 
-// restart forgets everything but what the ledger keeps.
-func (m *sim) restart() { m.st = State{} }
+// restart forgets everything but what is kept on disk.
+func (m *sim) restart() {
+	m.st = State{Baseline: m.st.Baseline}
+	m.s.Census, m.asked = Census{}, 0
+}

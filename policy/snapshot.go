@@ -15,6 +15,9 @@ type Snapshot struct {
 	// Losses holds what the kernel counted since the previous snapshot.
 	Losses Counters
 
+	// Census is the newest census, the zero one while there is none.
+	Census Census
+
 	// MemAvailable is /proc/meminfo's MemAvailable in bytes.
 	MemAvailable int64
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,8 +26,12 @@ var update = flag.Bool("update", false, "write the decisions seen into testdata"
 // and is read at the policy's own pace for that long. want=A..B moves the entries
 // the traffic would have; drop, insert_failed, early_drop, chaintoolong and found
 // are rates per second; max, buckets and mem (MiB) are set at its beginning, as a
-// rival would; do=restart, do=refuse and do=allow act on the guardian.
-// Lines "set KEY VALUE" before the traffic change the configuration.
+// rival would; do=restart, do=refuse and do=allow act on the guardian. What a
+// census would find (of census=READ entries, which comes first) is said in percent of the entries by closing, dead_udp,
+// opening, idle and hog (held by one source), by new (connections per second, the
+// hog's share of them its own) and ports (of one NAT address in use).
+// Before the traffic, lines "set KEY VALUE" change the configuration, and
+// "learned HOURS low=A..B rate=R" gives the guardian a past.
 func TestTimelines(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -65,6 +70,7 @@ func play(traffic string) (string, error) {
 	cfg.Mode = Act
 	var out strings.Builder
 	var m *sim
+	var past Baseline
 	for n, line := range strings.Split(traffic, "\n") {
 		f := strings.Fields(line)
 		var err error
@@ -72,9 +78,12 @@ func play(traffic string) (string, error) {
 		case len(f) == 0 || strings.HasPrefix(line, "#"):
 		case f[0] == "set" && len(f) == 3 && m == nil:
 			err = set(&cfg, f[1], f[2])
+		case f[0] == "learned" && m == nil:
+			err = learned(&past, line)
 		default:
 			if m == nil {
 				m = newSim(cfg)
+				m.st.Baseline = past
 			}
 			err = m.play(f, &out)
 		}
@@ -87,6 +96,20 @@ func play(traffic string) (string, error) {
 	}
 	fmt.Fprintf(&out, "end max=%d buckets=%d episode=%q\n", m.s.Max, m.s.Buckets, m.st.Episode.Name)
 	return out.String(), nil
+}
+
+// learned adds hours with a steady rise of their low.
+func learned(b *Baseline, line string) error {
+	var hours, from, to int
+	var rate float32
+	if _, err := fmt.Sscanf(line, "learned %d low=%d..%d rate=%g", &hours, &from, &to, &rate); err != nil {
+		return err
+	}
+	for i := range hours {
+		low := int32(from + (to-from)*i/max(hours-1, 1))
+		b.add(Hour{Low: low, High: low + low/10, Rate: rate})
+	}
+	return nil
 }
 
 // play runs one line of traffic.
@@ -142,7 +165,27 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 	if err != nil {
 		return err
 	}
+	percent := sampled(float64(n) / 100)
 	switch k {
+	case "closing":
+		m.mix.Closing = percent
+	case "dead_udp":
+		m.mix.DeadUDP = percent
+	case "opening":
+		m.mix.Opening = percent
+	case "idle":
+		m.mix.Idle = percent
+	case "hog":
+		m.mix.Sources[0] = Holder{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Share: percent, New: m.mix.New * percent.Share}
+	case "new":
+		m.mix.New = float64(n)
+	case "ports":
+		m.mix.Pool = Pool{
+			NAT: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("198.51.100.7"), Port: 443, Proto: "tcp",
+			Used: n, Lowest: 1024, Highest: uint16(1024 + n - 1),
+		}
+	case "census":
+		m.mix = Census{Read: n}
 	case "max":
 		m.s.Max = n
 	case "buckets":
@@ -174,6 +217,8 @@ func set(c *Config, key, value string) error {
 		c.RaiseMax.Ceiling, err = strconv.Atoi(value)
 	case "raise_max.hold":
 		c.RaiseMax.Hold, err = time.ParseDuration(value)
+	case "grow_buckets.chain":
+		c.GrowBuckets.Chain, err = strconv.ParseFloat(value, 64)
 	case "grow_buckets.hold":
 		c.GrowBuckets.Hold, err = time.ParseDuration(value)
 	case "watch.window":
@@ -203,6 +248,9 @@ func line(at time.Duration, d Decision) string {
 	}
 	if d.Outcome != "" {
 		s += fmt.Sprintf(" [%s]", d.Outcome)
+	}
+	if d.Pattern != NoPattern && d.Cause != None {
+		return s + fmt.Sprintf(" (%s, %s %.0f %% %s) %s", d.Cause, d.Pattern, d.Confidence*100, d.Episode, d.Reason)
 	}
 	return s + fmt.Sprintf(" (%s %s) %s", d.Cause, d.Episode, d.Reason)
 }

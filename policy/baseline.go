@@ -1,0 +1,171 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// week is how many hours the baseline reaches back: seven days, so that each
+// hour of the day and each day of the week is in it as often as any other.
+const week = 7 * 24
+
+// fewestHours is how many hours make a baseline that a rate can be compared with.
+const fewestHours = 6
+
+// An Hour is what was seen of the table in one hour of readings.
+type Hour struct {
+	Low  int32   `json:"low"`  // fewest entries
+	High int32   `json:"high"` // most entries
+	Rate float32 `json:"rate"` // fastest fill rate over the window, entries per second
+}
+
+// A Baseline is what is ordinary for this table: its last week of readings, hour
+// by hour. Hours in which nothing was read don't count, so a restart or a reboot
+// makes no gap. It is a plain value of about 2 KB however long it has learned.
+type Baseline struct {
+	hours  [week]Hour // complete hours, a ring
+	n      int        // hours in it
+	newest int        // index of the newest
+	part   Hour       // the hour that is being read
+	seen   time.Duration
+	rate   float64 // the median of the hours' rates
+}
+
+// learn takes in one reading that stands for a span of time.
+func (b *Baseline) learn(count int, rate float64, span time.Duration) {
+	n := int32(min(count, math.MaxInt32))
+	if b.seen == 0 {
+		b.part = Hour{Low: n, High: n}
+	}
+	b.part.Low, b.part.High = min(b.part.Low, n), max(b.part.High, n)
+	b.part.Rate = max(b.part.Rate, float32(rate))
+	if b.seen += span; b.seen >= time.Hour {
+		b.add(b.part)
+		b.seen = 0
+	}
+}
+
+func (b *Baseline) add(h Hour) {
+	if b.n > 0 {
+		b.newest = (b.newest + 1) % week
+	}
+	b.n = min(b.n+1, week)
+	b.hours[b.newest] = h
+	rates := make([]float64, 0, week)
+	for i := range b.n {
+		rates = append(rates, float64(b.hour(i).Rate))
+	}
+	slices.Sort(rates)
+	b.rate = rates[len(rates)/2]
+}
+
+// hour is the complete hour that many hours before the newest.
+func (b *Baseline) hour(ago int) Hour { return b.hours[(b.newest-ago+week)%week] }
+
+// Hours is how many hours have been learned.
+func (b *Baseline) Hours() int { return b.n }
+
+// ordinary is the fill rate that is ordinary for the table, in entries per second:
+// the median of the hours' fastest. What happens in less than every second hour, a
+// nightly job or a flood, does not move it; a job that runs every hour is
+// ordinary. It is unknown during the first hours.
+func (b *Baseline) ordinary() (rate float64, known bool) {
+	return max(b.rate, 1), b.n >= fewestHours
+}
+
+// wobble is how far a low may fall short of the one before it, as a share, and
+// still not have come down.
+const wobble = 0.02
+
+// rise is what makes lows that don't come down a rise, as a share.
+const rise = 0.05
+
+// rising is for how many hours the table's low has risen and never come down, by
+// hours or, where that says more, by days: traffic has a daily course, and a leak
+// is seen below it.
+func (b *Baseline) rising() int {
+	days := make([]int32, 0, week/24)
+	hours := make([]int32, 0, week)
+	for i := range b.n {
+		low := b.hour(i).Low
+		hours = append(hours, low)
+		if i%24 == 0 {
+			days = append(days, low)
+		}
+		days[i/24] = min(days[i/24], low)
+	}
+	days = days[:b.n/24] // whole ones
+	return max(climb(hours), 24*climb(days))
+}
+
+// climb is how many of the lows, newest first, make one rise to the newest.
+func climb(lows []int32) int {
+	n := 1
+	for n < len(lows) && float64(lows[n]) <= float64(lows[n-1])*(1+wobble) {
+		n++
+	}
+	if n > len(lows) || float64(lows[0]) < float64(lows[n-1])*(1+rise) {
+		return 0
+	}
+	return n
+}
+
+// above is for how many hours, up to now, the table has not been under a count.
+func (b *Baseline) above(count float64) int {
+	if b.seen > 0 && float64(b.part.Low) < count {
+		return 0
+	}
+	n := 0
+	for n < b.n && float64(b.hour(n).Low) >= count {
+		n++
+	}
+	return n
+}
+
+// savedBaseline is the Baseline as it is kept over a restart.
+type savedBaseline struct {
+	Version int     `json:"version"`
+	Hours   []Hour  `json:"hours"` // complete ones, oldest first
+	Part    Hour    `json:"part"`  // of the hour that is being read
+	Seen    float64 `json:"seen"`  // seconds of it
+}
+
+// MarshalJSON writes the baseline as UnmarshalJSON reads it.
+func (b Baseline) MarshalJSON() ([]byte, error) {
+	saved := savedBaseline{Version: 1, Hours: []Hour{}, Part: b.part, Seen: b.seen.Seconds()}
+	for i := b.n - 1; i >= 0; i-- {
+		saved.Hours = append(saved.Hours, b.hour(i))
+	}
+	return json.Marshal(saved)
+}
+
+// UnmarshalJSON reads a saved baseline, or leaves b alone and says what is wrong.
+func (b *Baseline) UnmarshalJSON(text []byte) error {
+	var saved savedBaseline
+	if err := json.Unmarshal(text, &saved); err != nil {
+		return err
+	}
+	switch {
+	case saved.Version != 1:
+		return fmt.Errorf("version %d, want 1", saved.Version)
+	case len(saved.Hours) > week:
+		return fmt.Errorf("%d hours, want at most %d", len(saved.Hours), week)
+	case !(saved.Seen >= 0 && saved.Seen < time.Hour.Seconds()):
+		return fmt.Errorf("%g seconds seen of an hour", saved.Seen)
+	}
+	var fresh Baseline
+	for i, h := range append(saved.Hours, saved.Part) {
+		if h.Low < 0 || h.High < h.Low || h.Rate < 0 {
+			return fmt.Errorf("hour %d: from %d to %d entries at %g/s", i, h.Low, h.High, h.Rate)
+		}
+		if i < len(saved.Hours) {
+			fresh.add(h)
+		}
+	}
+	fresh.part, fresh.seen = saved.Part, time.Duration(saved.Seen*float64(time.Second))
+	*b = fresh
+	return nil
+}
