@@ -1,0 +1,135 @@
+package ctnetlink
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// nfgenmsg is the size of the struct of that name, at the head of each body: the
+// family, a version and a resource id.
+const nfgenmsg = 4
+
+// Attributes of an entry, enum ctattr_type and ctattr_protoinfo in
+// nfnetlink_conntrack.h.
+const (
+	ctaTupleOrig  = 1
+	ctaTupleReply = 2
+	ctaStatus     = 3
+	ctaProtoInfo  = 4
+	ctaTimeout    = 7
+	ctaMark       = 8
+	ctaID         = 12
+	ctaZone       = 18
+
+	ctaProtoInfoTCP = 1
+	ctaTCPState     = 1
+)
+
+var (
+	entryLevel = levelOf(map[uint16]string{
+		ctaTupleOrig: "CTA_TUPLE_ORIG", ctaTupleReply: "CTA_TUPLE_REPLY", ctaStatus: "CTA_STATUS",
+		ctaProtoInfo: "CTA_PROTOINFO", ctaTimeout: "CTA_TIMEOUT", ctaMark: "CTA_MARK", ctaID: "CTA_ID",
+		ctaZone: "CTA_ZONE",
+	})
+	protoInfoLevel = levelOf(map[uint16]string{ctaProtoInfoTCP: "CTA_PROTOINFO_TCP"})
+	tcpLevel       = levelOf(map[uint16]string{ctaTCPState: "CTA_PROTOINFO_TCP_STATE"})
+)
+
+// always is what ctnetlink_fill_info puts into each entry of a dump. Of the rest,
+// CTA_TIMEOUT and CTA_PROTOINFO are left out for an offloaded entry, CTA_PROTOINFO
+// for most protocols, CTA_ZONE for the default zone, and CTA_MARK by a kernel
+// without CONFIG_NF_CONNTRACK_MARK.
+var always = setOf(ctaTupleOrig, ctaTupleReply, ctaStatus, ctaID)
+
+// A parser fills one Entry again and again.
+type parser struct {
+	Entry
+	zoned bool // Zone was given
+	tcp   bool // TCPState was given
+}
+
+// parse reads the body of an IPCTNL_MSG_CT_NEW into the Entry, which is of no use
+// after an error.
+func (p *parser) parse(body []byte) error {
+	if len(body) < nfgenmsg {
+		return fmt.Errorf("%d bytes are too short for struct nfgenmsg", len(body))
+	}
+	*p = parser{Entry: Entry{Family: body[0]}}
+	if p.Family != unix.AF_INET && p.Family != unix.AF_INET6 {
+		return fmt.Errorf("address family %d", p.Family)
+	}
+	var reply uint8
+	n := nest{level: entryLevel, rest: body[nfgenmsg:]}
+	for n.next() {
+		switch n.typ {
+		case ctaTupleOrig:
+			p.Proto, n.err = p.tuple(n.value, &p.Orig)
+		case ctaTupleReply:
+			reply, n.err = p.tuple(n.value, &p.Reply)
+		case ctaStatus:
+			p.Status = n.u32()
+		case ctaProtoInfo:
+			n.err = p.protoInfo(n.value)
+		case ctaTimeout:
+			p.Timeout = n.u32()
+		case ctaMark:
+			p.Mark = n.u32()
+		case ctaID:
+			p.ID = n.u32()
+		case ctaZone:
+			p.zone(&n)
+		}
+	}
+	if n.err != nil {
+		return n.end()
+	}
+	if err := n.lacks(always); err != nil {
+		return err
+	}
+	return p.finish(reply, n.seen)
+}
+
+// finish checks what one attribute says against another.
+func (p *parser) finish(reply uint8, seen set) error {
+	if reply != p.Proto {
+		return fmt.Errorf("protocol %d with a reply of protocol %d", p.Proto, reply)
+	}
+	if p.tcp && p.Proto != unix.IPPROTO_TCP {
+		return fmt.Errorf("protocol %d with a TCP state", p.Proto)
+	}
+	// The kernel looks at IPS_OFFLOAD twice, for CTA_STATUS and later for whether to
+	// tell the timeout, and the bit may have been set in between.
+	p.Offloaded = p.Status&StatusOffload != 0 || seen&(1<<ctaTimeout) == 0
+	return nil
+}
+
+var errZones = errors.New("a zone was already given")
+
+// zone reads the zone, which is in one place of three: beside the tuples if it is
+// for both directions, in the tuple that it is for otherwise.
+func (p *parser) zone(n *nest) {
+	if p.zoned {
+		n.err = errZones
+		return
+	}
+	p.zoned = true
+	p.Zone = n.u16()
+}
+
+func (p *parser) protoInfo(value []byte) error {
+	n := nest{level: protoInfoLevel, rest: value}
+	for n.next() {
+		n.err = p.tcpInfo(n.value)
+	}
+	return n.end()
+}
+
+func (p *parser) tcpInfo(value []byte) error {
+	n := nest{level: tcpLevel, rest: value}
+	for n.next() {
+		p.TCPState, p.tcp = n.u8(), true
+	}
+	return n.end()
+}
