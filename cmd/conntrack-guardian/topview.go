@@ -1,0 +1,199 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// A view is one way to look at a Report, the one that --by asks for.
+type view struct {
+	by    string
+	names []column // what tells one row from another
+	count string   // head of the entries, if it is not ENTRIES
+	after []column // what follows the row's figures
+	rows  func(r *census.Report) []viewRow
+	whole bool // the list is never cut: what it does not name has no entry
+}
+
+// A viewRow is a row before it is laid out.
+type viewRow struct {
+	names []string
+	census.Figure
+	of    int // what Entries is a share of
+	after []string
+}
+
+// views are those that --by offers. The first is the default.
+var views = []view{
+	{by: "source", names: []column{{"SOURCE", left}}, rows: sourceRows},
+	{by: "destination", names: []column{{"DESTINATION", left}}, rows: destinationRows},
+	{by: "service", names: []column{{"DESTINATION", left}, {"PORT", right}, {"PROTO", left}}, rows: serviceRows},
+	{by: "state", names: []column{{"TCP STATE", left}}, rows: func(r *census.Report) []viewRow { return namedRows(r, r.States) }, whole: true},
+	{by: "proto", names: []column{{"PROTO", left}}, rows: func(r *census.Report) []viewRow { return namedRows(r, r.Protocols) }, whole: true},
+	{
+		by:    "snat",
+		names: []column{{"NAT ADDRESS", left}, {"DESTINATION", left}, {"PORT", right}, {"PROTO", left}},
+		count: "PORTS USED",
+		after: []column{{"OF", right}, {"RANGE SEEN", left}, {"OF RANGE", right}},
+		rows:  poolRows,
+	},
+	{by: "zone", names: []column{{"ZONE", right}}, rows: zoneRows},
+	{
+		by:    "timeout",
+		names: []column{{"CLASS", left}},
+		after: []column{{"TIMEOUT", right}, {"HALF WITHIN", right}, {"90 % WITHIN", right}},
+		rows:  classRows,
+		whole: true,
+	},
+}
+
+// viewBy finds a view by its name.
+func viewBy(name string) (view, bool) {
+	for _, v := range views {
+		if v.by == name {
+			return v, true
+		}
+	}
+	return view{}, false
+}
+
+func viewNames() []string {
+	var names []string
+	for _, v := range views {
+		names = append(names, v.by)
+	}
+	return names
+}
+
+func sourceRows(r *census.Report) (rows []viewRow) {
+	for _, s := range r.Sources {
+		rows = append(rows, viewRow{names: []string{prefixText(s.Prefix)}, Figure: s.Figure, of: r.Table})
+	}
+	return rows
+}
+
+func destinationRows(r *census.Report) (rows []viewRow) {
+	for _, a := range r.Destinations {
+		rows = append(rows, viewRow{names: []string{a.Addr.String()}, Figure: a.Figure, of: r.Table})
+	}
+	return rows
+}
+
+func serviceRows(r *census.Report) (rows []viewRow) {
+	for _, s := range r.Services {
+		names := []string{s.Addr.String(), portText(s.Proto, s.Port), s.Proto}
+		rows = append(rows, viewRow{names: names, Figure: s.Figure, of: r.Table})
+	}
+	return rows
+}
+
+func namedRows(r *census.Report, list []census.Named) (rows []viewRow) {
+	for _, n := range list {
+		rows = append(rows, viewRow{names: []string{n.Name}, Figure: n.Figure, of: r.Table})
+	}
+	return rows
+}
+
+func zoneRows(r *census.Report) (rows []viewRow) {
+	for _, z := range r.Zones {
+		rows = append(rows, viewRow{names: []string{strconv.Itoa(int(z.Zone))}, Figure: z.Figure, of: r.Table})
+	}
+	return rows
+}
+
+// poolRows has shares of the pool's ports, not of the table.
+func poolRows(r *census.Report) (rows []viewRow) {
+	for _, p := range r.Pools {
+		rows = append(rows, viewRow{
+			names:  []string{p.NAT.String(), p.Dst.String(), portText(p.Proto, p.Port), p.Proto},
+			Figure: p.Figure, of: p.Ports,
+			after: []string{policy.Number(p.Ports), fmt.Sprintf("%d–%d", p.Lowest, p.Highest), rangeUse(p)},
+		})
+	}
+	return rows
+}
+
+// rangeLeast is how many ports in use tell something of the range that they are
+// taken from.
+const rangeLeast = 100
+
+// rangeUse is the share of the ports in use between the lowest and the highest
+// that were seen. Near 100 % of a range that is not the whole pool, the NAT rule
+// has a range of its own, and it is used up.
+func rangeUse(p census.Pool) string {
+	if p.Entries < rangeLeast {
+		return "-"
+	}
+	width := int(p.Highest) - int(p.Lowest) + 1
+	return shareText(min(1, float64(p.Entries)/float64(width)))
+}
+
+func classRows(r *census.Report) (rows []viewRow) {
+	for _, c := range r.Classes {
+		now := "-"
+		if c.Timeout > 0 {
+			now = spanText(float64(c.Timeout))
+		}
+		rows = append(rows, viewRow{
+			names: []string{c.Name}, Figure: c.Figure, of: r.Table,
+			after: []string{now, spanText(quantile(c.Remaining, 0.5)), spanText(quantile(c.Remaining, 0.9))},
+		})
+	}
+	return rows
+}
+
+// quantile is how many seconds the share q of a histogram's entries has left at
+// most, those of one bin taken as spread evenly over it. It is NaN for no entries.
+func quantile(bins []census.Bin, q float64) float64 {
+	total := 0
+	for _, b := range bins {
+		total += b.Entries
+	}
+	want := q * float64(total)
+	for _, b := range bins {
+		if n := float64(b.Entries); n > 0 && want <= n {
+			return float64(b.From) + float64(b.To-b.From)*want/n
+		} else {
+			want -= n
+		}
+	}
+	return math.NaN()
+}
+
+// spanText writes seconds as people say them, "-" for NaN.
+func spanText(seconds float64) string {
+	if math.IsNaN(seconds) {
+		return "-"
+	}
+	d := time.Duration(math.Round(seconds)) * time.Second
+	if d >= 48*time.Hour { // 4.9 days must not look like 4
+		return strconv.FormatFloat(math.Round(d.Hours()/2.4)/10, 'f', -1, 64) + " days"
+	}
+	return policy.Short(d)
+}
+
+// prefixText leaves out the length that a single address has.
+func prefixText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// portText is a port, or type/code of ICMP, or "-" for a protocol without ports.
+func portText(proto string, port uint16) string {
+	switch {
+	case strings.Contains(proto, "icmp"):
+		return fmt.Sprintf("%d/%d", port>>8, port&0xff)
+	case port == 0:
+		return "-"
+	}
+	return strconv.Itoa(int(port))
+}
