@@ -61,7 +61,8 @@ type CensusConfig struct {
 	Sample int           // entries to look at
 	Every  time.Duration // the least time between two censuses
 	CPU    float64       // share of one CPU that a census may take while it lasts, 0–1
-	Count  Counting
+	// CountNew says when new connections are counted.
+	CountNew Counting
 }
 
 // Counting says when new connections are counted by source, in an nft table of our
@@ -82,7 +83,7 @@ func (n Counting) String() string {
 
 // Counts reports whether new connections are to be counted.
 func (c *Config) Counts() bool {
-	return c.Census.Count == CountAlways || c.Census.Count == CountActing && c.Mode == Act
+	return c.Census.CountNew == CountAlways || c.Census.CountNew == CountActing && c.Mode == Act
 }
 
 // stale is the age from which a census says nothing of the present.
@@ -127,7 +128,7 @@ func Default() Config {
 			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,
 			WorstFillRate: 100_000, LossFloor: 10, YieldFor: time.Hour,
 		},
-		Census: CensusConfig{Sample: 20_000, Every: 30 * time.Second, CPU: 0.5, Count: CountActing},
+		Census: CensusConfig{Sample: 20_000, Every: 30 * time.Second, CPU: 0.5, CountNew: CountActing},
 		Memory: Memory{Budget: 0.25, EntryBytes: 384, Tables: 1},
 		RaiseMax: RaiseMaxConfig{
 			Mode: Act, Ceiling: 1 << 20, Step: 2, Reach: 60 * time.Second,

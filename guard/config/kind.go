@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,24 +15,35 @@ import (
 
 // Short for the schema's sake.
 type (
-	mode = policy.Mode
-	span = time.Duration
+	mode     = policy.Mode
+	counting = policy.Counting
+	span     = time.Duration
 )
 
-// modes are the words for the modes, by [policy.Mode].
-var modes = []string{policy.Off.String(), policy.Observe.String(), policy.Advise.String(), policy.Act.String()}
+// The choices by name.
+var (
+	aMode     = choice(policy.Off, policy.Observe, policy.Advise, policy.Act)
+	aCounting = choice(policy.CountNever, policy.CountActing, policy.CountAlways)
+)
 
-func aMode(v any) (mode, error) {
-	for m, word := range modes {
-		if v == any(word) {
-			return mode(m), nil
+// choice is one of some values by its name.
+func choice[T fmt.Stringer](values ...T) func(any) (T, error) {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = v.String()
+	}
+	return func(v any) (none T, err error) {
+		s, ok := v.(string)
+		if i := slices.Index(words, s); ok && i >= 0 {
+			return values[i], nil
 		}
+		last := len(words) - 1
+		err = fmt.Errorf(`want "%s" or %q, got %s`, strings.Join(words[:last], `", "`), words[last], describe(v))
+		if ok && Nearest(s, words) != "" {
+			err = fmt.Errorf("%w; did you mean %q?", err, Nearest(s, words))
+		}
+		return none, err
 	}
-	err := fmt.Errorf(`want "off", "observe", "advise" or "act", got %s`, describe(v))
-	if s, ok := v.(string); ok && Nearest(s, modes) != "" {
-		err = fmt.Errorf("%w; did you mean %q?", err, Nearest(s, modes))
-	}
-	return 0, err
 }
 
 func aFlag(v any) (bool, error) {

@@ -64,6 +64,13 @@ var schema = []setting{
 	key("watch.loss_floor", func(f *File) *int { return &f.Policy.Watch.LossFloor }, whole(1, 1_000_000_000)),
 	key("watch.yield_for", func(f *File) *span { return &f.Policy.Watch.YieldFor }, duration(time.Second, month)),
 
+	// Fewer say little; more take as long as the whole table.
+	key("census.sample", func(f *File) *int { return &f.Policy.Census.Sample }, whole(1000, 1_000_000)),
+	key("census.every", func(f *File) *span { return &f.Policy.Census.Every }, duration(time.Second, day)),
+	// With less the table would be another before the census is done.
+	key("census.cpu", func(f *File) *float64 { return &f.Policy.Census.CPU }, ratio(0.05, 1)),
+	key("census.count_new", func(f *File) *counting { return &f.Policy.Census.CountNew }, aCounting),
+
 	key("memory.budget", func(f *File) *float64 { return &f.Policy.Memory.Budget }, ratio(0.01, 1)),
 	key("memory.entry_bytes", func(f *File) *int { return &f.Policy.Memory.EntryBytes }, whole(64, 65_536)),
 	key("memory.tables", func(f *File) *int { return &f.Policy.Memory.Tables }, whole(1, 100_000)),

@@ -61,7 +61,7 @@ func fields(in string, v reflect.Value) map[string]any {
 func snake(name string) string {
 	var b strings.Builder
 	for i, c := range name {
-		if unicode.IsUpper(c) && i > 0 {
+		if unicode.IsUpper(c) && i > 0 && !unicode.IsUpper(rune(name[i-1])) {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(c))
