@@ -1,0 +1,242 @@
+package nft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Name and family of the table, as nft(8) lists it.
+const (
+	tableName = "conntrack_guardian"
+	fullName  = "inet " + tableName
+)
+
+// Attributes and flags of a table, nf_tables.h.
+const (
+	attrTableHandle = 4   // NFTA_TABLE_HANDLE
+	attrTableOwner  = 7   // NFTA_TABLE_OWNER
+	flagOwner       = 0x2 // NFT_TABLE_F_OWNER
+)
+
+// A Table is the guardian's table in one network namespace. It exists until
+// Close, or until the process dies. Its methods may be called from several
+// goroutines.
+type Table struct {
+	mu     sync.Mutex
+	socket *socket
+	table  *nftables.Table
+	closed bool
+
+	made  identity
+	rules []byte // as dumped when they were made
+	hint  int    // sources in the last reading
+}
+
+// settings are what tests make smaller, and the flag by which a socket owns its
+// table.
+type settings struct {
+	flags uint32
+	size  uint32        // sources in each set
+	lapse time.Duration // until a source that makes no connection is forgotten
+}
+
+// Install makes the table in the calling thread's network namespace. One that
+// a dead guardian left is replaced.
+func Install() (*Table, error) {
+	return install(settings{flags: flagOwner, size: setSize, lapse: setTimeout})
+}
+
+func install(with settings) (*Table, error) {
+	s, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{
+		socket: s,
+		// The library is told of the table but must not add it: it drops the flags.
+		table: &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet},
+	}
+	if err := t.make(with); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// make makes the table empty, then what is in it. Until the second step nothing
+// is hooked in.
+func (t *Table) make(with settings) error {
+	left, err := t.socket.leftover()
+	if err != nil {
+		return err
+	}
+	if err := t.socket.create(left, with.flags); err != nil {
+		return fmt.Errorf("create table %s: %w", fullName, err)
+	}
+	var found bool
+	if t.made, found, err = t.socket.lookup(); err == nil && !found {
+		err = unix.ENOENT // somebody deleted it, it has no owner
+	}
+	if err != nil {
+		return fmt.Errorf("look at table %s after creating it: %w", fullName, err)
+	}
+	if err := t.addCounts(with); err != nil {
+		return fmt.Errorf("fill table %s: %w", fullName, lacking(err))
+	}
+	t.rules, err = t.socket.rules()
+	return err
+}
+
+// create makes the table, in one step with deleting the one that was left. A
+// kernel that does not know the flags gets a plain table.
+func (s *socket) create(left *identity, flags uint32) error {
+	err := s.replace(left, flags)
+	if flags != 0 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
+		err = s.replace(left, 0)
+	}
+	if errors.Is(err, unix.EPERM) { // looking at it was permitted: it has got an owner since
+		return ErrOwned
+	}
+	return lacking(err)
+}
+
+func (s *socket) replace(left *identity, flags uint32) error {
+	var changes []netlink.Message
+	if left != nil {
+		changes = append(changes, deleteTable(*left))
+	}
+	changes = append(changes, message(unix.NFT_MSG_NEWTABLE, netlink.Acknowledge|netlink.Create|netlink.Excl,
+		attributes(func(e *netlink.AttributeEncoder) {
+			e.String(unix.NFTA_TABLE_NAME, tableName)
+			e.Uint32(unix.NFTA_TABLE_FLAGS, flags)
+		})))
+	return s.transact(changes...)
+}
+
+// deleteTable deletes exactly the table that was looked at, not one that has
+// taken its name since. Without a handle the message would flush the ruleset of
+// the family (nf_tables_deltable).
+func deleteTable(id identity) netlink.Message {
+	return message(unix.NFT_MSG_DELTABLE, netlink.Acknowledge, attributes(func(e *netlink.AttributeEncoder) {
+		e.Uint64(attrTableHandle, id.handle)
+	}))
+}
+
+// identity is what tells a table from another of its name.
+type identity struct {
+	handle uint64 // never used again in the life of the namespace
+	flags  uint32
+	owner  uint32 // netlink port of the socket that owns it, 0 if none does
+}
+
+func (id identity) owned() bool { return id.flags&flagOwner != 0 }
+
+// lookup asks for the table of our name.
+func (s *socket) lookup() (id identity, found bool, err error) {
+	name := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_TABLE_NAME, tableName) })
+	err = s.exchange(func(attrs []byte) error {
+		id.handle, found = findUint64(attrs, attrTableHandle)
+		id.flags, _ = findUint32(attrs, unix.NFTA_TABLE_FLAGS)
+		id.owner, _ = findUint32(attrs, attrTableOwner)
+		if !found {
+			return errors.New("no handle in the answer")
+		}
+		return nil
+	}, message(unix.NFT_MSG_GETTABLE, netlink.Acknowledge, name))
+	if errors.Is(err, unix.ENOENT) {
+		return identity{}, false, nil
+	}
+	return id, found, err
+}
+
+// leftover is the table of our name that nobody owns, nil if there is none. It is
+// ErrOwned if there is one with an owner.
+func (s *socket) leftover() (*identity, error) {
+	id, found, err := s.lookup()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("look for table %s: %w", fullName, unsupported(err))
+	case !found:
+		return nil, nil
+	case id.owned():
+		return nil, fmt.Errorf("table %s: %w (netlink port %d)", fullName, ErrOwned, id.owner)
+	}
+	return &id, nil
+}
+
+// rules dumps the rules of our table as they come, to compare them.
+func (s *socket) rules() (all []byte, err error) {
+	table := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_RULE_TABLE, tableName) })
+	err = s.exchange(func(attrs []byte) error {
+		all = append(all, attrs...)
+		return nil
+	}, message(unix.NFT_MSG_GETRULE, netlink.Dump, table))
+	if err != nil {
+		return nil, fmt.Errorf("read rules of table %s: %w", fullName, err)
+	}
+	return all, nil
+}
+
+// Present reports whether the table that Install made is still there with its
+// rules.
+func (t *Table) Present() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false, nil
+	}
+	now, found, err := t.socket.lookup()
+	if err != nil {
+		return false, fmt.Errorf("look for table %s: %w", fullName, permission(err))
+	}
+	if !found || now != t.made {
+		return false, nil
+	}
+	rules, err := t.socket.rules()
+	return err == nil && bytes.Equal(rules, t.rules), err
+}
+
+// Close removes the table. Calling it again does nothing.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	var err error
+	if t.made != (identity{}) && !t.made.owned() {
+		err = t.socket.remove(t.made)
+	}
+	// An owned table goes with its socket (nft_rcv_nl_event).
+	return errors.Join(err, t.socket.lib.CloseLasting())
+}
+
+// Remove removes a table that a dead guardian left in the calling thread's
+// network namespace. It is no error if there is none.
+func Remove() (err error) {
+	s, err := dial()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.lib.CloseLasting()) }()
+	left, err := s.leftover()
+	if err != nil || left == nil {
+		return err
+	}
+	return s.remove(*left)
+}
+
+func (s *socket) remove(id identity) error {
+	err := s.transact(deleteTable(id))
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return fmt.Errorf("remove table %s: %w", fullName, permission(err))
+}
