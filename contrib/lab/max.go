@@ -42,28 +42,36 @@ type Release struct {
 	Now   Sizes `json:"now"`
 }
 
-// Lower waits for the lock, writes down the machine's values and sets
-// nf_conntrack_max. If a lab died while it held the values, those from before
-// that lab are put back first. The caller must Release.
+// Lower is HoldSizes of a max alone.
 func Lower(ctx context.Context, max int) (*MaxHold, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("lower nf_conntrack_max to %d: it would mean no limit", max)
 	}
+	return HoldSizes(ctx, Sizes{Max: max})
+}
+
+// HoldSizes waits for the lock, writes down the machine's values and sets those
+// that are not 0, up or down. If a lab died while it held the values, those from
+// before that lab are put back first. The caller must Release.
+//
+// The kernel makes buckets a multiple of 512, and a resize stalls all packets of
+// the machine for about half a second per million entries.
+func HoldSizes(ctx context.Context, want Sizes) (*MaxHold, error) {
 	lock, err := lockMax(ctx)
 	if err != nil {
 		return nil, err
 	}
 	h := &MaxHold{lock: lock}
-	if err := h.take(max); err != nil {
+	if err := h.take(want); err != nil {
 		_, undo := h.Release()
 		return nil, errors.Join(err, undo)
 	}
 	return h, nil
 }
 
-// take records the values, then changes max. The claim is kept only from the
+// take records the values, then changes them. The claim is kept only from the
 // point where it is on disk; until then there is nothing to put back.
-func (h *MaxHold) take(max int) error {
+func (h *MaxHold) take(want Sizes) error {
 	if err := settleSizes(); err != nil {
 		return err
 	}
@@ -81,7 +89,19 @@ func (h *MaxHold) take(max int) error {
 	}
 	h.claim, h.Before = c, before
 	// From here a crash is harmless: the claim says what to put back.
-	return sysctl.Write(keyMax, strconv.Itoa(max))
+	return want.write(before)
+}
+
+// write sets what is not 0 and differs from what there is: a resize of the buckets
+// stalls all packets while the table is rehashed.
+func (s Sizes) write(now Sizes) (err error) {
+	if s.Max != 0 && s.Max != now.Max {
+		err = sysctl.Write(keyMax, strconv.Itoa(s.Max))
+	}
+	if s.Buckets != 0 && s.Buckets != now.Buckets {
+		err = errors.Join(err, sysctl.Write(keyBuckets, strconv.Itoa(s.Buckets)))
+	}
+	return err
 }
 
 // Set changes nf_conntrack_max again while it is held.
@@ -102,19 +122,12 @@ func (h *MaxHold) Release() (Release, error) {
 	return h.after, h.err
 }
 
-// putBack writes the sizes and reads them back. Buckets are only written when
-// they differ: a resize stalls all packets while the table is rehashed.
+// putBack writes the sizes and reads them back.
 func putBack(want Sizes) (r Release, err error) {
 	if r.Found, err = ReadSizes(); err != nil {
 		return r, err
 	}
-	if r.Found.Max != want.Max {
-		err = sysctl.Write(keyMax, strconv.Itoa(want.Max))
-	}
-	if r.Found.Buckets != want.Buckets {
-		err = errors.Join(err, sysctl.Write(keyBuckets, strconv.Itoa(want.Buckets)))
-	}
-	if err != nil {
+	if err := want.write(r.Found); err != nil {
 		return r, err
 	}
 	if r.Now, err = ReadSizes(); err == nil && r.Now != want {

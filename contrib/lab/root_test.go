@@ -39,12 +39,19 @@ func newTestGateway(t *testing.T, opts Options) *Gateway {
 	return g
 }
 
-// lower holds the machine's max for the test. Others may hold it for a while.
+// lower holds the machine's max for the test.
 func lower(t *testing.T, max int) *MaxHold {
+	t.Helper()
+	return holdSizes(t, Sizes{Max: max})
+}
+
+// holdSizes holds the machine's values for the test. Others may hold them for a
+// while.
+func holdSizes(t *testing.T, want Sizes) *MaxHold {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	h, err := Lower(ctx, max)
+	h, err := HoldSizes(ctx, want)
 	if err != nil {
 		t.Fatal(err)
 	}
