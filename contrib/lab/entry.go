@@ -2,10 +2,9 @@ package lab
 
 import (
 	"encoding/binary"
-	"fmt"
+	"net/netip"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 )
@@ -16,12 +15,14 @@ const (
 	ctaTupleReply = 2
 	ctaStatus     = 3
 	ctaProtoInfo  = 4
+	ctaNATSrc     = 6
 	ctaTimeout    = 7
+	ctaMark       = 8
+	ctaNATDst     = 13
+	ctaZone       = 18
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
-	ctaIPv4Src    = 1
-	ctaIPv4Dst    = 2
 	ctaProtoNum   = 1
 	ctaProtoSrc   = 2
 	ctaProtoDst   = 3
@@ -31,108 +32,182 @@ const (
 	ctaTCPFlagsOrig = 4
 	ctaTCPFlagsRep  = 5
 
+	ctaNATProto   = 3
+	ctaNATPortMin = 1
+	ctaNATPortMax = 2
+
 	// IP_CT_TCP_FLAG_BE_LIBERAL: the windows of an entry that saw no packet are
 	// unknown, so traffic on it must not be judged by them.
 	tcpLiberal = 0x08
 )
 
-// An entryMessage is one IPCTNL_MSG_CT_NEW, marshalled once. Only the tuple
-// differs from entry to entry, and it is patched in place.
-type entryMessage struct {
-	bytes   []byte
-	sources uint64
-
-	origSrc, origDst, origPort    int // offsets of address and source port
-	replySrc, replyDst, replyPort int // of the reply: the same, mirrored
+// An addressing is the attributes that differ between the families.
+type addressing struct {
+	family           uint8
+	size             int    // bytes of an address
+	src, dst         uint16 // CTA_IP_*
+	natMin, natMax   uint16 // CTA_NAT_*_MINIP, _MAXIP
+	id, kind, detail uint16 // CTA_PROTO_ICMP*_ID, _TYPE, _CODE
 }
 
-// The placeholders by which the patched fields are found. No other bytes of the
-// message can equal them.
 var (
-	markSrc  = [4]byte{0xfb, 0xa1, 0xfb, 0xa2}
-	markDst  = [4]byte{0xfb, 0xb1, 0xfb, 0xb2}
-	markPort = uint16(0xfbc1)
+	ipv4 = addressing{unix.AF_INET, 4, 1, 2, 1, 2, 4, 5, 6}
+	ipv6 = addressing{unix.AF_INET6, 16, 3, 4, 4, 5, 7, 8, 9}
 )
 
-const fillPort = 443 // the destination port of every entry
+// An entryMessage is one IPCTNL_MSG_CT_NEW, marshalled once. Only tuples differ
+// from entry to entry, and they are patched in place. A field that the kind
+// does not have has no places.
+//
+// The kernel lets nobody set the status bits of NAT (IPS_UNCHANGEABLE_MASK): it
+// sets them when it translates an entry itself, which CTA_NAT_SRC and CTA_NAT_DST
+// make it do (ctnetlink_setup_nat). The reply that is sent is therefore
+// untranslated. The ranges have one address and one port, so nothing is left to
+// the kernel's choice.
+type entryMessage struct {
+	attributes
+	ip addressing
 
-func newEntryMessage(e Entries) (*entryMessage, error) {
-	if e.Timeout < time.Second {
-		return nil, fmt.Errorf("make entries: timeout of %s is under a second", e.Timeout)
-	}
-	attrs, err := entryAttributes(e)
-	if err != nil {
-		return nil, fmt.Errorf("marshal entry: %w", err)
-	}
-	flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_EXCL)
-	m := &entryMessage{
-		bytes:   finish(append(appendHeader(nil, ctNew, flags), attrs...)),
-		sources: uint64(max(e.Sources, 1)),
-	}
-	port := binary.BigEndian.AppendUint16(nil, markPort)
-	m.origSrc, m.replyDst = twice(m.bytes, markSrc[:])
-	m.origDst, m.replySrc = twice(m.bytes, markDst[:])
-	m.origPort, m.replyPort = twice(m.bytes, port)
-	return m, nil
+	src, dst         []int
+	srcPort, dstPort []int
+	nat, natPort     []int
+	backend          []int
 }
 
-// number makes the message that of the i-th entry. Source ports and
-// destinations number the entries, so the choice of the source is free.
-func (m *entryMessage) number(i uint64) {
-	src := nth(fillNet, uint32(i%m.sources)).As4()
-	dst := nth(fillDst, uint32(i/tuplePorts)).As4()
-	port := firstPort + uint16(i%tuplePorts)
-	copy(m.bytes[m.origSrc:], src[:])
-	copy(m.bytes[m.replyDst:], src[:])
-	copy(m.bytes[m.origDst:], dst[:])
-	copy(m.bytes[m.replySrc:], dst[:])
-	binary.BigEndian.PutUint16(m.bytes[m.origPort:], port)
-	binary.BigEndian.PutUint16(m.bytes[m.replyPort:], port)
-}
-
-func entryAttributes(e Entries) ([]byte, error) {
-	a := netlink.NewAttributeEncoder()
-	a.ByteOrder = binary.BigEndian
-	a.Nested(ctaTupleOrig, tuple(markSrc, markDst, markPort, fillPort, e.Proto))
-	a.Nested(ctaTupleReply, tuple(markDst, markSrc, fillPort, markPort, e.Proto))
-	a.Uint32(ctaStatus, uint32(e.status()))
-	a.Uint32(ctaTimeout, uint32(e.Timeout/time.Second))
+// newEntryMessage wants resolved entries.
+func newEntryMessage(e *Entries) *entryMessage {
+	m := &entryMessage{ip: ipv4}
+	if e.Family == 6 {
+		m.ip = ipv6
+	}
+	m.bytes = appendHeader(nil, ctNew, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL, m.ip.family)
+	m.tuples(e)
+	m.add(ctaStatus, big32(uint32(e.status()))...)
+	m.add(ctaTimeout, big32(uint32(e.Timeout/time.Second))...)
+	if e.Mark != 0 {
+		m.add(ctaMark, big32(e.Mark)...)
+	}
+	if e.Zone != 0 {
+		m.add(ctaZone, big16(e.Zone)...)
+	}
 	if e.Proto == unix.IPPROTO_TCP {
-		a.Nested(ctaProtoInfo, func(a *netlink.AttributeEncoder) error {
-			a.Nested(ctaProtoInfoTCP, func(a *netlink.AttributeEncoder) error {
-				a.Uint8(ctaTCPState, e.State)
-				a.Bytes(ctaTCPFlagsOrig, []byte{tcpLiberal, tcpLiberal}) // flags and mask
-				a.Bytes(ctaTCPFlagsRep, []byte{tcpLiberal, tcpLiberal})
-				return nil
-			})
-			return nil
-		})
+		m.tcp(e.State)
 	}
-	return a.Encode()
+	m.translations(e)
+	m.bytes = finish(m.bytes)
+	return m
 }
 
-func tuple(src, dst [4]byte, sport, dport uint16, proto uint8) func(*netlink.AttributeEncoder) error {
-	return func(a *netlink.AttributeEncoder) error {
-		a.Nested(ctaTupleIP, func(a *netlink.AttributeEncoder) error {
-			a.Bytes(ctaIPv4Src, src[:])
-			a.Bytes(ctaIPv4Dst, dst[:])
-			return nil
+func (m *entryMessage) tuples(e *Entries) {
+	m.nest(ctaTupleOrig, func() {
+		m.addresses(&m.src, &m.dst)
+		if e.isICMP() {
+			m.icmp(e.Proto, e.echo().ask)
+		} else {
+			m.ports(e.Proto, &m.srcPort, &m.dstPort)
+		}
+	})
+	m.nest(ctaTupleReply, func() {
+		m.addresses(&m.dst, &m.src)
+		if e.isICMP() {
+			m.icmp(e.Proto, e.echo().answer)
+		} else {
+			m.ports(e.Proto, &m.dstPort, &m.srcPort)
+		}
+	})
+}
+
+func (m *entryMessage) addresses(src, dst *[]int) {
+	m.nest(ctaTupleIP, func() {
+		m.room(m.ip.src, m.ip.size, src)
+		m.room(m.ip.dst, m.ip.size, dst)
+	})
+}
+
+func (m *entryMessage) ports(proto uint8, src, dst *[]int) {
+	m.nest(ctaTupleProto, func() {
+		m.add(ctaProtoNum, proto)
+		m.room(ctaProtoSrc, 2, src)
+		m.room(ctaProtoDst, 2, dst)
+	})
+}
+
+// icmp has the id, which stands for the source port, in both directions.
+func (m *entryMessage) icmp(proto, kind uint8) {
+	m.nest(ctaTupleProto, func() {
+		m.add(ctaProtoNum, proto)
+		m.room(m.ip.id, 2, &m.srcPort)
+		m.add(m.ip.kind, kind)
+		m.add(m.ip.detail, 0)
+	})
+}
+
+func (m *entryMessage) tcp(state uint8) {
+	m.nest(ctaProtoInfo, func() {
+		m.nest(ctaProtoInfoTCP, func() {
+			m.add(ctaTCPState, state)
+			m.add(ctaTCPFlagsOrig, tcpLiberal, tcpLiberal) // flags and mask
+			m.add(ctaTCPFlagsRep, tcpLiberal, tcpLiberal)
 		})
-		a.Nested(ctaTupleProto, func(a *netlink.AttributeEncoder) error {
-			a.Uint8(ctaProtoNum, proto)
-			a.Uint16(ctaProtoSrc, sport)
-			a.Uint16(ctaProtoDst, dport)
-			return nil
+	})
+}
+
+func (m *entryMessage) translations(e *Entries) {
+	if e.DNAT.IsValid() {
+		m.nest(ctaNATDst, func() { m.natAddress(&m.backend) })
+	}
+	if e.SNAT.translates() {
+		m.nest(ctaNATSrc, func() {
+			m.natAddress(&m.nat)
+			m.nest(ctaNATProto, func() {
+				m.room(ctaNATPortMin, 2, &m.natPort)
+				m.room(ctaNATPortMax, 2, &m.natPort)
+			})
 		})
-		return nil
+	}
+}
+
+func (m *entryMessage) natAddress(at *[]int) {
+	m.room(m.ip.natMin, m.ip.size, at)
+	m.room(m.ip.natMax, m.ip.size, at)
+}
+
+// become makes the message that of an entry of its kind.
+func (m *entryMessage) become(e Entry) {
+	m.putAddr(m.src, e.Orig.Src)
+	m.putAddr(m.dst, e.Orig.Dst)
+	m.putPort(m.srcPort, e.Orig.SrcPort)
+	m.putPort(m.dstPort, e.Orig.DstPort)
+	m.putAddr(m.backend, e.Reply.Src)
+	m.putAddr(m.nat, e.Reply.Dst)
+	if e.Kind.isICMP() {
+		m.putPort(m.natPort, e.Reply.SrcPort)
+	} else {
+		m.putPort(m.natPort, e.Reply.DstPort)
+	}
+}
+
+func (m *entryMessage) putAddr(at []int, a netip.Addr) {
+	b := a.As16()
+	for _, i := range at {
+		copy(m.bytes[i:], b[16-m.ip.size:])
+	}
+}
+
+func (m *entryMessage) putPort(at []int, port uint16) {
+	for _, i := range at {
+		binary.BigEndian.PutUint16(m.bytes[i:], port)
 	}
 }
 
 // status is that of an entry which has seen packets of the kind.
 func (e Entries) status() conntrack.Status {
 	s := conntrack.StatusConfirmed
+	if e.Replied {
+		s |= conntrack.StatusSeenReply
+	}
 	if e.Assured {
-		s |= conntrack.StatusSeenReply | conntrack.StatusAssured
+		s |= conntrack.StatusAssured
 	}
 	return s
 }

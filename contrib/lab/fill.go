@@ -10,28 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Entries describes entries to be made: how many and what they are like.
-type Entries struct {
-	Count   int           `json:"count"`
-	Proto   uint8         `json:"proto"` // unix.IPPROTO_TCP or unix.IPPROTO_UDP
-	State   uint8         `json:"state"` // TCP only: TCP_CONNTRACK_*, 3 is ESTABLISHED
-	Assured bool          `json:"assured"`
-	Timeout time.Duration `json:"timeout"` // until they expire, whole seconds
-	Sources int           `json:"sources"` // addresses they come from; 0 is one
-}
-
-// TCP states of an entry, nf_conntrack_tcp.h.
-const (
-	SynSent     uint8 = 1
-	SynRecv     uint8 = 2
-	Established uint8 = 3
-	FinWait     uint8 = 4
-	CloseWait   uint8 = 5
-	LastAck     uint8 = 6
-	TimeWait    uint8 = 7
-	Closed      uint8 = 8
-)
-
 // A FillReport says what a fill came to. Created and the errors add up to what
 // was asked, unless the context ended it.
 type FillReport struct {
@@ -46,20 +24,26 @@ type FillReport struct {
 // size.
 const (
 	fillBatch   = 512
-	fillMessage = 256
+	fillMessage = 384
 )
 
-// Fill makes entries in the gateway's table by ctnetlink, without traffic and
-// without translation. Each has a tuple that no other fill of this gateway made.
+// Fill makes entries in the gateway's table by ctnetlink, without traffic. Each
+// has a tuple that no other entry of this gateway's fills has, until they have
+// used up tuplePorts source ports: then what is there already is an error of
+// EEXIST. CountTruth says what a fill of which nothing failed comes to.
 func (g *Gateway) Fill(ctx context.Context, mix ...Entries) (FillReport, error) {
 	r := FillReport{Errors: map[syscall.Errno]int{}, Failed: map[string]int{}}
+	todo, err := g.number(mix)
+	if err != nil {
+		return r, err
+	}
 	s, err := openCT(g.Router)
 	if err != nil {
 		return r, err
 	}
 	defer s.Close()
 	start := time.Now()
-	for _, e := range mix {
+	for _, e := range todo {
 		if err = g.fill(ctx, s, e, &r); err != nil {
 			break
 		}
@@ -72,22 +56,35 @@ func (g *Gateway) Fill(ctx context.Context, mix ...Entries) (FillReport, error) 
 	return r, err
 }
 
-func (g *Gateway) fill(ctx context.Context, s *ctSocket, e Entries, r *FillReport) error {
-	msg, err := newEntryMessage(e)
-	if err != nil {
-		return err
+// number gives a mix its tuples, all of it or nothing.
+func (g *Gateway) number(mix []Entries) ([]numbered, error) {
+	all := make([]numbered, len(mix))
+	g.fills.Lock()
+	defer g.fills.Unlock()
+	where := g.filled
+	for i, e := range mix {
+		e, err := e.resolved()
+		if err != nil {
+			return nil, err
+		}
+		all[i] = where.take(&e)
 	}
+	g.filled = where
+	return all, nil
+}
+
+func (g *Gateway) fill(ctx context.Context, s *ctSocket, e numbered, r *FillReport) error {
+	msg := newEntryMessage(e.Entries)
 	batch := make([]byte, 0, fillBatch*fillMessage)
 	answers := make([]byte, 1<<16)
-	for left := e.Count; left > 0; {
+	for done := 0; done < e.Count; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(left, fillBatch)
-		first := g.filled.Add(uint64(n)) - uint64(n)
+		n := min(e.Count-done, fillBatch)
 		batch = batch[:0]
-		for i := range uint64(n) {
-			msg.number(first + i)
+		for i := range n {
+			msg.become(e.at(done + i))
 			batch = append(batch, msg.bytes...)
 		}
 		if err := s.send(batch); err != nil {
@@ -98,7 +95,7 @@ func (g *Gateway) fill(ctx context.Context, s *ctSocket, e Entries, r *FillRepor
 			return err
 		}
 		r.Created += n - failed
-		left -= n
+		done += n
 	}
 	return nil
 }

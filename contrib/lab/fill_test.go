@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -10,57 +12,109 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Entries are exactly those asked for, seen through another library.
-func TestRootFillMakesTheMixAskedFor(t *testing.T) {
-	g := newTestGateway(t, Options{})
+// everyKind is a mix that has all that Entries can say.
+func everyKind() []Entries {
+	tcp := func(e Entries) Entries {
+		e.Proto, e.State, e.Assured, e.Timeout = unix.IPPROTO_TCP, Established, true, 400_000*time.Second
+		return e
+	}
+	nat4 := NATPool{First: netip.MustParseAddr("203.0.113.7"), Addresses: 3, Ports: Ports{2000, 2199}}
+	nat6 := NATPool{First: netip.MustParseAddr("2001:db8:5::ffff:fffe"), Addresses: 2}
 	mix := []Entries{
-		{Count: 3000, Proto: unix.IPPROTO_TCP, State: Established, Assured: true, Timeout: time.Hour, Sources: 7},
-		{Count: 2000, Proto: unix.IPPROTO_TCP, State: SynSent, Timeout: 100 * time.Second},
-		{Count: 1000, Proto: unix.IPPROTO_UDP, Assured: true, Timeout: 50 * time.Second, Sources: 1000},
+		tcp(Entries{Count: 501, Sources: 7, Mark: 0xfbc1fbc1, Destinations: 5, Ports: []uint16{443, 80, 22}}),
+		tcp(Entries{Count: 502, Sources: 3, FirstSource: 5, SNAT: nat4}),
+		tcp(Entries{Count: 503, Sources: 11, Zone: 9, SNAT: nat4, DNAT: netip.MustParseAddr("192.0.2.200"), Destinations: 30}),
+		tcp(Entries{Count: 504, Sources: 50, DNAT: netip.MustParseAddr("192.0.2.1"), Destinations: 4, Ports: []uint16{1, 65535}}),
+		tcp(Entries{Count: 505, Sources: 60, PerNet: 6, Family: 6}),
+		tcp(Entries{Count: 506, Sources: 13, Family: 6, SNAT: nat6, Zone: 65535, Mark: 1}),
+		tcp(Entries{Count: 507, Sources: 14, Family: 6, DNAT: netip.MustParseAddr("fd00::1"), Destinations: 3}),
 	}
-	r, err := g.Fill(t.Context(), mix...)
-	if err != nil || r.Created != 6000 || len(r.Errors) != 0 {
-		t.Fatalf("Fill = %+v, %v, want 6000 entries", r, err)
+	for state := SynSent; state <= SynSent2; state++ {
+		mix = append(mix, Entries{Count: 20, Proto: unix.IPPROTO_TCP, State: state, Replied: state == SynRecv, Timeout: 60 * time.Second})
 	}
-	type kind struct {
-		proto, state uint8
-		assured      bool
-		timeout      uint32 // rounded up to 10 s
-	}
-	got, sources := map[kind]int{}, map[kind]map[string]bool{}
-	for _, f := range entries(t, g) {
-		k := kind{proto: f.TupleOrig.Proto.Protocol, assured: f.Status.Assured(), timeout: (f.Timeout + 9) / 10 * 10}
-		if f.ProtoInfo.TCP != nil {
-			k.state = f.ProtoInfo.TCP.State
-		}
-		got[k]++
-		if sources[k] == nil {
-			sources[k] = map[string]bool{}
-		}
-		sources[k][f.TupleOrig.IP.SourceAddress.String()] = true
-		mirrored(t, f)
-	}
-	for _, e := range mix {
-		k := kind{e.Proto, e.State, e.Assured, uint32(e.Timeout / time.Second)}
-		if got[k] != e.Count {
-			t.Errorf("%+v: %d entries, want %d", k, got[k], e.Count)
-		}
-		if want := max(1, e.Sources); len(sources[k]) != want {
-			t.Errorf("%+v: from %d sources, want %d", k, len(sources[k]), want)
+	return append(mix,
+		Entries{Count: 301, Proto: unix.IPPROTO_UDP, Timeout: 30 * time.Second, Sources: 4, SNAT: nat4},
+		Entries{Count: 302, Proto: unix.IPPROTO_UDP, Timeout: 120 * time.Second, Assured: true, Family: 6},
+		Entries{Count: 303, Proto: unix.IPPROTO_ICMP, Timeout: 30 * time.Second, Sources: 9},
+		Entries{Count: 304, Proto: unix.IPPROTO_ICMP, Timeout: 30 * time.Second, Replied: true, SNAT: nat4},
+		Entries{Count: 305, Proto: unix.IPPROTO_ICMPV6, Timeout: 30 * time.Second, Family: 6, Sources: 5, PerNet: 5},
+		Entries{Count: 306, Proto: unix.IPPROTO_ICMPV6, Timeout: 30 * time.Second, Family: 6, Replied: true, SNAT: nat6})
+}
+
+// Every entry is exactly the one told, in every field, seen through another
+// library.
+func TestRootFillMakesWhatIsTold(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	mix := everyKind()
+	want := map[identity]Entry{}
+	// In two fills: the second goes on where the first ended.
+	for _, part := range [][]Entries{mix[:4], mix[4:]} {
+		r, err := g.Fill(t.Context(), part...)
+		if err != nil || len(r.Errors) != 0 {
+			t.Fatalf("Fill = %+v, %v", r, err)
 		}
 	}
-	if len(got) != len(mix) {
-		t.Errorf("kinds of entries: %v", got)
+	err := Each(func(e Entry) { want[identity{e.Orig, e.Kind.Proto, e.Kind.Zone}] = e }, mix...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := entries(t, g)
+	for _, f := range got {
+		id := identity{tupleOf(f.TupleOrig), f.TupleOrig.Proto.Protocol, f.Zone}
+		e, known := want[id]
+		if !known {
+			t.Fatalf("entry %+v was not told", id)
+		}
+		delete(want, id)
+		if problem := differs(f, e); problem != "" {
+			t.Fatalf("%+v of %+v: %s", f, *e.Kind, problem)
+		}
+	}
+	if len(want) != 0 || len(got) == 0 {
+		t.Errorf("%d entries, %d are missing", len(got), len(want))
 	}
 }
 
-func mirrored(t *testing.T, f conntrack.Flow) {
-	t.Helper()
-	o, r := f.TupleOrig, f.TupleReply
-	if o.IP.SourceAddress != r.IP.DestinationAddress || o.IP.DestinationAddress != r.IP.SourceAddress ||
-		o.Proto.SourcePort != r.Proto.DestinationPort || o.Proto.DestinationPort != r.Proto.SourcePort {
-		t.Fatalf("the reply %v does not mirror %v", r, o)
+// An identity is what no two entries share.
+type identity struct {
+	Tuple
+	proto uint8
+	zone  uint16
+}
+
+func tupleOf(t conntrack.Tuple) Tuple {
+	p := t.Proto
+	r := Tuple{t.IP.SourceAddress, t.IP.DestinationAddress, p.SourcePort, p.DestinationPort}
+	if p.ICMPv4 || p.ICMPv6 {
+		r.SrcPort, r.DstPort = p.ICMPID, uint16(p.ICMPType)<<8|uint16(p.ICMPCode)
 	}
+	return r
+}
+
+// differs says how a flow is not the entry.
+func differs(f conntrack.Flow, e Entry) string {
+	k := e.Kind
+	state := uint8(0)
+	if f.ProtoInfo.TCP != nil {
+		state = f.ProtoInfo.TCP.State
+	}
+	left, s := time.Duration(f.Timeout)*time.Second, f.Status
+	snat, dnat := k.SNAT.First.IsValid(), k.DNAT.IsValid()
+	switch {
+	case tupleOf(f.TupleReply) != e.Reply:
+		return fmt.Sprintf("reply, want %v", e.Reply)
+	case f.Mark != k.Mark:
+		return "mark"
+	case state != k.State:
+		return "state"
+	case left > k.Timeout || left < k.Timeout-2*time.Second:
+		return "timeout"
+	case s.SeenReply() != k.Replied || s.Assured() != k.Assured || !s.Confirmed():
+		return "status"
+	case s.SrcNAT() != snat || s.DstNAT() != dnat || s.SrcNATDone() != (snat || dnat) || s.DstNATDone() != (snat || dnat):
+		return "NAT bits of the status"
+	}
+	return ""
 }
 
 // What the kernel refuses is counted with its reason.
@@ -110,32 +164,5 @@ func TestRootReapFreesTheExpired(t *testing.T) {
 	}
 	if n := mustCount(t, g); n != 300 {
 		t.Errorf("count is %d, want 300", n)
-	}
-}
-
-func TestFillRefusesEntriesThatExpireAtOnce(t *testing.T) {
-	if _, err := newEntryMessage(Entries{Count: 1, Proto: unix.IPPROTO_UDP}); err == nil {
-		t.Error("no error for a timeout of nothing")
-	}
-}
-
-// The patched places of a message are all there and do not overlap.
-func TestEntryMessagePlaces(t *testing.T) {
-	for _, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		m, err := newEntryMessage(Entries{Proto: proto, State: Established, Timeout: time.Minute})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(m.bytes) > fillMessage || len(m.bytes)%4 != 0 {
-			t.Errorf("message of %d bytes", len(m.bytes))
-		}
-		places := []int{m.origSrc, m.origDst, m.origPort, m.replySrc, m.replyDst, m.replyPort}
-		want := []int{m.origSrc, m.origSrc + 8, m.origPort, m.replySrc, m.replySrc + 8, m.replyPort}
-		for i, p := range places {
-			if p < nlHeader || p != want[i] {
-				t.Errorf("places %v, want %v", places, want)
-				break
-			}
-		}
 	}
 }

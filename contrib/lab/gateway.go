@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,8 @@ type Gateway struct {
 	claim *claim
 
 	flows  atomic.Uint64 // flows of floods so far: each is a new tuple
-	filled atomic.Uint64 // entries of fills so far
+	fills  sync.Mutex    // guards filled
+	filled numbering     // how far fills have come
 }
 
 // Options of a gateway.

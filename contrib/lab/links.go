@@ -15,8 +15,12 @@ var (
 	floodNet  = netip.MustParsePrefix("10.78.0.0/16") // sources of floods
 	targetNet = netip.MustParsePrefix("10.79.0.0/16") // destinations of floods
 	echoNet   = netip.MustParsePrefix("10.80.0.0/24") // where the server's stack answers
-	fillNet   = netip.MustParsePrefix("10.81.0.0/16") // sources of entries made by Fill
-	fillDst   = netip.MustParsePrefix("10.82.0.0/16") // destinations of entries made by Fill
+
+	// Entries made by Fill. Nothing is routed there.
+	fillNet  = netip.MustParsePrefix("10.128.0.0/9")  // sources
+	fillDst  = netip.MustParsePrefix("198.18.0.0/15") // destinations, RFC 2544
+	fillNet6 = netip.MustParsePrefix("fd81::/32")     // sources
+	fillDst6 = netip.MustParsePrefix("2001:db8::/64") // destinations, RFC 3849
 )
 
 // echoAddrs is how many addresses of echoNet the server has. Several, because one

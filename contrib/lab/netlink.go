@@ -17,9 +17,6 @@ const (
 	ctGet = uint16(netfilter.NFSubsysCTNetlink)<<8 | 1 // IPCTNL_MSG_CT_GET
 )
 
-// nlHeader is the length of nlmsghdr and nfgenmsg together.
-const nlHeader = unix.NLMSG_HDRLEN + 4
-
 // A ctSocket talks raw ctnetlink: the libraries make a Go value of every
 // message, which is most of the cost of a batch or a walk.
 type ctSocket struct{ fd int }
@@ -100,12 +97,12 @@ func nlErrno(body []byte) unix.Errno {
 }
 
 // appendHeader begins a message; its length is set by finish.
-func appendHeader(b []byte, kind, flags uint16) []byte {
+func appendHeader(b []byte, kind, flags uint16, family uint8) []byte {
 	b = append(b, 0, 0, 0, 0)
 	b = binary.NativeEndian.AppendUint16(b, kind)
 	b = binary.NativeEndian.AppendUint16(b, flags)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)                   // sequence and port: not used
-	return append(b, unix.AF_INET, unix.NFNETLINK_V0, 0, 0) // nfgenmsg
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)             // sequence and port: not used
+	return append(b, family, unix.NFNETLINK_V0, 0, 0) // nfgenmsg
 }
 
 func finish(msg []byte) []byte {
@@ -121,7 +118,7 @@ func walkTable(ctx context.Context, n *Namespace) (entries int, err error) {
 		return 0, err
 	}
 	defer s.Close()
-	if err := s.send(finish(appendHeader(nil, ctGet, unix.NLM_F_REQUEST|unix.NLM_F_DUMP))); err != nil {
+	if err := s.send(finish(appendHeader(nil, ctGet, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, unix.AF_UNSPEC))); err != nil {
 		return 0, fmt.Errorf("dump table of %s: %w", n.Name, err)
 	}
 	buf := make([]byte, 1<<16)
