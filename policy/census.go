@@ -20,8 +20,11 @@ type Census struct {
 
 	Sources [8]Holder // largest first
 	Pool    Pool      // the fullest set of source ports for NAT
-	// New is how fast connections are made, in connections per second, 0 if unknown.
-	New float64
+	// Counted is that new connections were counted. New is then how many are made a
+	// second, and Fastest who makes most of them.
+	Counted bool
+	New     float64
+	Fastest Holder
 }
 
 // WantsCensus reports whether the newest reading calls for a census: there is
@@ -45,7 +48,8 @@ type Share struct{ Share, Low, High float64 }
 type Holder struct {
 	Prefix netip.Prefix
 	Share  Share
-	// New is how many connections a second it makes, 0 if unknown.
+	// New is how many connections a second it makes, or where they are not counted by
+	// how many its entries become more; 0 if unknown.
 	New float64
 }
 

@@ -74,17 +74,23 @@ func (k *Census) evidence(ports bool) (parts []string) {
 		}
 	}
 	if h := k.Sources[0]; h.Share.Share >= noteworthy {
-		part := fmt.Sprintf("%s holds %s", addressText(h), h.Share.text())
-		if h.New > 0 {
-			part += fmt.Sprintf(" and makes %s of %s new connections/s", Number(int(h.New)), Number(int(k.New)))
+		parts = append(parts, h.text()+" holds "+h.Share.text())
+		if !k.Counted && h.New >= 1 {
+			parts = append(parts, fmt.Sprintf("which grows by %s/s", Number(int(h.New))))
 		}
-		parts = append(parts, part)
 	}
-	return append(parts, fmt.Sprintf("by a census of %s", Number(k.Read)))
+	parts = append(parts, fmt.Sprintf("by a census of %s", Number(k.Read)))
+	if k.Counted {
+		parts = append(parts, fmt.Sprintf("%s new connections/s", Number(int(k.New))))
+		if f := k.Fastest; f.New >= noteworthy*k.New && f.New >= 1 {
+			parts = append(parts, fmt.Sprintf("%s of them by %s", Number(int(f.New)), f.text()))
+		}
+	}
+	return parts
 }
 
-// addressText writes a source without the length of a whole IPv4 address.
-func addressText(h Holder) string {
+// text writes a source without the length of a whole IPv4 address.
+func (h Holder) text() string {
 	if h.Prefix.IsSingleIP() {
 		return h.Prefix.Addr().String()
 	}

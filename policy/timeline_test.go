@@ -177,8 +177,9 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 		m.mix.Idle = percent
 	case "hog":
 		m.mix.Sources[0] = Holder{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Share: percent, New: m.mix.New * percent.Share}
+		m.mix.Fastest = m.mix.Sources[0]
 	case "new":
-		m.mix.New = float64(n)
+		m.mix.Counted, m.mix.New = true, float64(n)
 	case "ports":
 		m.mix.Pool = Pool{
 			NAT: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("198.51.100.7"), Port: 443, Proto: "tcp",
