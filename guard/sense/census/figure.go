@@ -14,11 +14,11 @@ const z = 2.5758293035489
 //
 // What a dump gives first is a random sample without replacement: the order is
 // that of a keyed hash. So a sample has Wilson's score interval, with the
-// correction for a finite population. Wilson's is too narrow away from the middle:
-// where one in ten thousand is seen twice, the true share is under its lower end
-// for 6 % of samples rather than 0.5 %. With one entry less below and one more
-// above the interval holds in more than 98.5 % of samples wherever the share lies,
-// and in 99 % nearly everywhere.
+// correction for a finite population. Wilson's is too narrow at the ends: with the
+// share at the lower end for 2 entries seen, 6 % of samples have 2 or more, not
+// 0.5 %. Taken for one entry less below and one more above, the interval holds in
+// more than 98.5 % of samples wherever the share lies, and in 99 % nearly
+// everywhere.
 func (s scale) figure(seen, unsure int) Figure {
 	most := min(seen+unsure, s.read)
 	f := Figure{Entries: seen, Low: seen, High: most}

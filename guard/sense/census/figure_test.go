@@ -1,0 +1,153 @@
+package census
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+)
+
+func TestFiguresAreInOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := rapid.IntRange(0, 1<<rapid.IntRange(0, 31).Draw(t, "power")).Draw(t, "table")
+		s := scale{read: rapid.IntRange(0, table).Draw(t, "read"), table: table}
+		if s.read == 0 {
+			s.table = 0
+		}
+		seen := rapid.IntRange(0, s.read).Draw(t, "seen")
+		unsure := rapid.IntRange(0, 1<<rapid.IntRange(0, 20).Draw(t, "more")).Draw(t, "unsure")
+		f := s.figure(seen, unsure)
+		if !(0 <= f.Low && f.Low <= f.Entries && f.Entries <= f.High && f.High <= s.table) {
+			t.Errorf("%d and at most %d more in %d of %d: %+v", seen, unsure, s.read, s.table, f)
+		}
+		if !(f.Share >= 0 && f.Share <= 1) {
+			t.Errorf("share %v", f.Share)
+		}
+		if f.Low < seen {
+			t.Errorf("%d were seen, and are %d at least", seen, f.Low)
+		}
+	})
+}
+
+func TestFigureOfAFullCensus(t *testing.T) {
+	all := scale{1000, 1000}
+	for _, c := range []struct {
+		seen, unsure int
+		want         Figure
+	}{
+		{0, 0, Figure{0, 0, 0, 0}},
+		{1000, 0, Figure{1000, 1000, 1000, 1}},
+		{250, 0, Figure{250, 250, 250, .25}},
+		{250, 7, Figure{250, 250, 257, .25}},
+		{998, 7, Figure{998, 998, 1000, .998}},
+	} {
+		if got := all.figure(c.seen, c.unsure); got != c.want {
+			t.Errorf("%d and %d: %+v, want %+v", c.seen, c.unsure, got, c.want)
+		}
+	}
+	if got := (scale{}).figure(0, 0); got != (Figure{}) {
+		t.Errorf("nothing of nothing: %+v", got)
+	}
+}
+
+// The interval of 99 % for a fifth of 20,000 entries out of a million is known
+// from the normal distribution: 20 % ± 2.5758 σ, with σ² = pq/n·(N-n)/(N-1).
+func TestIntervalOfALargeShare(t *testing.T) {
+	f := scale{20_000, 1_000_000}.figure(4000, 0)
+	half := 2.5758 * math.Sqrt(.2*.8/20_000*980_000/999_999) * 1e6
+	for _, c := range []struct{ got, want int }{
+		{f.Entries, 200_000}, {f.Low, 200_000 - int(half)}, {f.High, 200_000 + int(half)},
+	} {
+		if d := c.got - c.want; d < -150 || d > 150 {
+			t.Errorf("%+v, want %d within 150", f, c.want)
+		}
+	}
+	if of := (scale{20_000, 1_000_000}).figure(4000, 50); of.Low != f.Low || of.High < f.High+2300 {
+		t.Errorf("with 50 more, that is 2,500: %+v, without %+v", of, f)
+	}
+}
+
+// How often the interval is right is computed, not drawn: in a large table the
+// number of entries seen is all but Poisson distributed around a small share.
+func TestIntervalOfSmallShares(t *testing.T) {
+	s := scale{20_000, 100_000_000}
+	for mean := 0.01; mean < 60; mean *= 1.02 {
+		truth := int(mean * float64(s.table) / float64(s.read))
+		mean := float64(truth) * float64(s.read) / float64(s.table)
+		covered := 0.0
+		for seen := range 200 {
+			if f := s.figure(seen, 0); f.Low <= truth && truth <= f.High {
+				lg, _ := math.Lgamma(float64(seen + 1))
+				covered += math.Exp(float64(seen)*math.Log(mean) - mean - lg)
+			}
+		}
+		if covered < .985 {
+			t.Errorf("%d entries, %.3f in a sample: right in %.2f %%", truth, mean, 100*covered)
+		}
+	}
+}
+
+// The samples of a known table are right about every figure in it. What is drawn
+// is drawn without replacement, as a dump does, from few entries as from many.
+func TestSamplesCoverTheTruth(t *testing.T) {
+	const table, runs = 40_000, 1000
+	entries := traffic(11, table)
+	for i := range entries {
+		if i < table/5 {
+			entries[i].Family, entries[i].Orig.Src = unix.AF_INET, ipv4(203<<24)
+		}
+	}
+	whole := count(entries, defaults())
+	truth := lists(&whole)
+	asked := map[string]int{
+		"source 203.0.0.0/32": table / 5, "protocol tcp": 0, "protocol ospf": 0, "zone 0": 0, "zone 3": 0,
+		"state TIME_WAIT": 0, "class udp_timeout": 0, "class gre_timeout_stream": 0,
+	}
+	for row, n := range asked {
+		if truth[row].Entries == 0 || n != 0 && n != truth[row].Entries {
+			t.Fatalf("%s: %+v", row, truth[row])
+		}
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	hit := map[string]int{}
+	tally := newTally(defaults())
+	for run := range runs {
+		n := []int{500, 2000, 20_000}[run%3]
+		tally.reset()
+		draw(rng, entries, n, tally.add)
+		var r Report
+		tally.fill(&r, scale{n, table})
+		got := lists(&r)
+		got["idle"], got["closing"] = r.Idle, r.Closing
+		truth["idle"], truth["closing"] = whole.Idle, whole.Closing
+		asked["idle"], asked["closing"] = 0, 0
+		for row := range asked {
+			f, listed := got[row]
+			if !listed { // none was seen
+				f = scale{n, table}.figure(0, 0)
+			}
+			if truth := truth[row].Entries; f.Low <= truth && truth <= f.High {
+				hit[row]++
+			}
+		}
+	}
+	for row := range asked {
+		t.Logf("%-26s %6d entries: right in %.1f %%", row, truth[row].Entries, float64(hit[row])*100/runs)
+		if hit[row] < runs*98/100 {
+			t.Errorf("%s: right in %d of %d runs", row, hit[row], runs)
+		}
+	}
+}
+
+// draw hands out n of the entries, no one twice, by a partial shuffle.
+func draw(rng *rand.Rand, entries []ctnetlink.Entry, n int, use func(*ctnetlink.Entry)) {
+	for i := range n {
+		j := i + rng.IntN(len(entries)-i)
+		entries[i], entries[j] = entries[j], entries[i]
+		use(&entries[i])
+	}
+}

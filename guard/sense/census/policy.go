@@ -1,0 +1,84 @@
+package census
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// Policy is what a diagnosis asks for. How fast connections are made is left at
+// 0: a single census does not tell.
+func (r *Report) Policy() policy.Census {
+	c := policy.Census{
+		At: r.At, Read: r.Read, Table: r.Table,
+		Closing: r.share(r.Closing), DeadUDP: r.share(r.DeadUDP),
+		Opening: r.share(r.Opening), Idle: r.share(r.Idle),
+	}
+	for i, s := range r.Sources[:min(len(r.Sources), len(c.Sources))] {
+		c.Sources[i] = policy.Holder{Prefix: s.Prefix, Share: r.share(s.Figure)}
+	}
+	if len(r.Pools) > 0 {
+		p := r.Pools[0]
+		c.Pool = policy.Pool{
+			NAT: p.NAT, Dst: p.Dst, Port: p.Port, Proto: p.Proto,
+			Used: p.Entries, Lowest: p.Lowest, Highest: p.Highest,
+		}
+	}
+	return c
+}
+
+// share is a figure with its bounds as shares of the table.
+func (r *Report) share(f Figure) policy.Share {
+	if r.Table == 0 {
+		return policy.Share{}
+	}
+	return policy.Share{
+		Share: f.Share,
+		Low:   float64(f.Low) / float64(r.Table),
+		High:  float64(f.High) / float64(r.Table),
+	}
+}
+
+// A Growth is how much faster a source's entries come than they go, in entries a
+// second. It makes new connections at that rate or a higher one.
+type Growth struct {
+	Prefix netip.Prefix
+	Rate   float64
+}
+
+// Grown returns the growth of each source in the list of the later of two reports,
+// fastest first. It returns nothing for reports that can't be compared: of another
+// depth or drill-down, or not one after the other.
+//
+// A source that the earlier list does not have held no more than the last one
+// there, and is taken to have held that much: it may have grown faster.
+func Grown(before, after *Report) (list []Growth) {
+	seconds := (after.At - before.At).Seconds()
+	if seconds <= 0 || before.Full != after.Full || before.Source != after.Source {
+		return nil
+	}
+	held := map[netip.Prefix]int{}
+	for _, s := range before.Sources {
+		held[s.Prefix] = s.Entries
+	}
+	for _, s := range after.Sources {
+		was, listed := held[s.Prefix]
+		if !listed {
+			was = before.unlisted()
+		}
+		list = append(list, Growth{s.Prefix, float64(s.Entries-was) / seconds})
+	}
+	slices.SortStableFunc(list, func(a, b Growth) int { return cmp.Compare(b.Rate, a.Rate) })
+	return list
+}
+
+// unlisted is how many entries a source that is not in the list has at most, by
+// estimate: none where the list has room left.
+func (r *Report) unlisted() int {
+	if len(r.Sources) < rows {
+		return 0
+	}
+	return r.Sources[len(r.Sources)-1].Entries
+}
