@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,7 @@ clients lose meanwhile.`,
 		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return flood(cmd, f) },
 	}
-	cmd.Flags().StringVar(&f.pattern, "pattern", string(lab.Assured), "what the entries become: half-open or assured")
+	cmd.Flags().StringVar(&f.pattern, "pattern", string(lab.Assured), "what the entries become: "+patternNames())
 	cmd.Flags().IntVar(&f.flood.Rate, "rate", 16_384, "new flows per second; 0 is as fast as it goes")
 	cmd.Flags().IntVar(&f.flood.Count, "count", 0, "end after this many flows")
 	cmd.Flags().DurationVar(&f.flood.For, "for", 10*time.Second, "end after this long")
@@ -49,10 +51,18 @@ clients lose meanwhile.`,
 	return cmd
 }
 
+func patternNames() string {
+	var names []string
+	for _, p := range lab.Patterns {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
+}
+
 func (f *floodFlags) check() error {
 	switch f.flood.Pattern = lab.Pattern(f.pattern); {
-	case f.flood.Pattern != lab.HalfOpen && f.flood.Pattern != lab.Assured:
-		return program.Misuse("no pattern %q, only %s and %s", f.pattern, lab.HalfOpen, lab.Assured)
+	case !slices.Contains(lab.Patterns, f.flood.Pattern):
+		return program.Misuse("no pattern %q, only %s", f.pattern, patternNames())
 	case f.flood.Rate < 0 || f.flood.Count < 0 || f.flood.Sources < 1:
 		return program.Misuse("rate and count must not be negative, and there must be a source")
 	case f.flood.For <= 0:

@@ -91,13 +91,16 @@ func tupleOf(t conntrack.Tuple) Tuple {
 	return r
 }
 
+func stateOf(f conntrack.Flow) uint8 {
+	if f.ProtoInfo.TCP == nil {
+		return 0
+	}
+	return f.ProtoInfo.TCP.State
+}
+
 // differs says how a flow is not the entry.
 func differs(f conntrack.Flow, e Entry) string {
 	k := e.Kind
-	state := uint8(0)
-	if f.ProtoInfo.TCP != nil {
-		state = f.ProtoInfo.TCP.State
-	}
 	left, s := time.Duration(f.Timeout)*time.Second, f.Status
 	snat, dnat := k.SNAT.First.IsValid(), k.DNAT.IsValid()
 	switch {
@@ -105,7 +108,7 @@ func differs(f conntrack.Flow, e Entry) string {
 		return fmt.Sprintf("reply, want %v", e.Reply)
 	case f.Mark != k.Mark:
 		return "mark"
-	case state != k.State:
+	case stateOf(f) != k.State:
 		return "state"
 	case left > k.Timeout || left < k.Timeout-2*time.Second:
 		return "timeout"

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // A Pattern is what the entries of a flood become.
@@ -22,7 +24,21 @@ const (
 	// sides that keep no state. The entry is ESTABLISHED and assured, and stays
 	// until its timeout.
 	Assured Pattern = "assured"
+	// UDP: a datagram that nobody answers. The entry stays unreplied, and dies
+	// udp_timeout later without ever seeing another packet.
+	UDP Pattern = "udp"
+	// UDPReplied: a datagram and its answer, as a resolver has it. The entry has
+	// seen both directions but is not assured, which takes traffic for two seconds
+	// (nf_conntrack_udp_packet).
+	UDPReplied Pattern = "udp-replied"
 )
+
+// Patterns are all of them.
+var Patterns = []Pattern{HalfOpen, Assured, UDP, UDPReplied}
+
+func (p Pattern) isUDP() bool { return p == UDP || p == UDPReplied }
+
+func (p Pattern) completes() bool { return p == Assured || p == UDPReplied }
 
 // A Flood is a number of new flows.
 type Flood struct {
@@ -36,8 +52,8 @@ type Flood struct {
 // A FloodReport says what a flood came to.
 type FloodReport struct {
 	Pattern   Pattern       `json:"pattern"`
-	Sent      int64         `json:"sent"`      // flows: SYNs the link took
-	Completed int64         `json:"completed"` // flows whose SYN-ACK came back and was acknowledged
+	Sent      int64         `json:"sent"`      // flows: first packets that the link took
+	Completed int64         `json:"completed"` // flows that were answered; of TCP: whose SYN-ACK came back and was acknowledged
 	Took      time.Duration `json:"took_ns"`   // of the sending
 	Rate      float64       `json:"rate"`      // flows sent per second
 }
@@ -49,19 +65,16 @@ func (g *Gateway) Flood(ctx context.Context, f Flood) (r FloodReport, err error)
 	if f.Sources == 0 {
 		f.Sources = 256
 	}
-	var completed atomic.Int64
-	stop := func() error { return nil }
-	switch f.Pattern {
-	case HalfOpen:
-	case Assured:
-		if stop, err = g.respond(&completed); err != nil {
-			return r, err
-		}
-	default:
+	if !slices.Contains(Patterns, f.Pattern) {
 		return r, fmt.Errorf("flood: no pattern %q", f.Pattern)
 	}
+	var completed atomic.Int64
+	stop, err := respond(g.responders(f.Pattern, &completed))
+	if err != nil {
+		return r, err
+	}
 	err = recovered(func() error { return g.send(ctx, f, &r) })
-	if f.Pattern == Assured {
+	if f.Pattern.completes() {
 		settle(ctx, &completed, r.Sent)
 	}
 	err = errors.Join(err, stop())
@@ -78,7 +91,7 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 	defer s.Close()
 	batch := newFrames()
 	for i := range batch.bytes {
-		putSYN(batch.bytes[i][:], clientMAC, lanMAC)
+		putFirst(batch.bytes[i][:], f.Pattern, clientMAC, lanMAC)
 	}
 	start := time.Now()
 	defer func() {
@@ -113,25 +126,47 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 	return nil
 }
 
-// respond starts the responders of both sides. Stop ends them and says what
-// went wrong.
-func (g *Gateway) respond(completed *atomic.Int64) (stop func() error, err error) {
-	server, err := openPacket(g.Server, answers(targetNet, flagSYN))
-	if err != nil {
-		return nil, err
+// A responder answers what comes to one side of the gateway.
+type responder struct {
+	at       *Namespace
+	filter   []unix.SockFilter
+	answered *atomic.Int64 // nil is not counted
+}
+
+// responders are those that a pattern needs. A handshake needs both sides; an
+// answer to a datagram asks for no other.
+func (g *Gateway) responders(p Pattern, completed *atomic.Int64) []responder {
+	switch p {
+	case Assured:
+		return []responder{
+			{g.Server, segments(targetNet, flagSYN), nil},
+			{g.Client, segments(floodNet, flagSYN|flagACK), completed},
+		}
+	case UDPReplied:
+		return []responder{{g.Server, datagrams(targetNet), completed}}
 	}
-	client, err := openPacket(g.Client, answers(floodNet, flagSYN|flagACK))
-	if err != nil {
-		return nil, errors.Join(err, server.Close())
-	}
+	return nil
+}
+
+// respond starts responders. Stop ends them and says what went wrong.
+func respond(all []responder) (stop func() error, err error) {
 	var done atomic.Bool
 	var group errgroup.Group
-	group.Go(func() error { return recovered(func() error { return server.respond(&done, nil) }) })
-	group.Go(func() error { return recovered(func() error { return client.respond(&done, completed) }) })
-	return func() error {
+	stop = func() error {
 		done.Store(true)
-		return errors.Join(group.Wait(), server.Close(), client.Close())
-	}, nil
+		return group.Wait()
+	}
+	for _, r := range all {
+		s, err := openPacket(r.at, r.filter)
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		group.Go(func() error {
+			err := recovered(func() error { return s.respond(&done, r.answered) })
+			return errors.Join(err, s.Close())
+		})
+	}
+	return stop, nil
 }
 
 // respond answers every frame that passes the socket's filter until done.

@@ -11,10 +11,15 @@ import (
 // Every flow of a flood is an entry of the kind that the pattern says.
 func TestRootFloodMakesEntries(t *testing.T) {
 	for _, tc := range []struct {
-		pattern Pattern
-		state   uint8
-		assured bool
-	}{{HalfOpen, SynSent, false}, {Assured, Established, true}} {
+		pattern          Pattern
+		state            uint8
+		replied, assured bool
+	}{
+		{HalfOpen, SynSent, false, false},
+		{Assured, Established, true, true},
+		{UDP, 0, false, false},
+		{UDPReplied, 0, true, false},
+	} {
 		t.Run(string(tc.pattern), func(t *testing.T) {
 			g := newTestGateway(t, Options{})
 			r, err := g.Flood(t.Context(), Flood{Pattern: tc.pattern, Rate: 50_000, Count: 20_000, Sources: 40})
@@ -23,8 +28,8 @@ func TestRootFloodMakesEntries(t *testing.T) {
 			}
 			sources := map[string]int{}
 			for _, f := range entries(t, g) {
-				if f.ProtoInfo.TCP.State != tc.state || f.Status.Assured() != tc.assured || !f.Status.SrcNAT() {
-					t.Fatalf("entry %v with state %d, %v", f.TupleOrig, f.ProtoInfo.TCP.State, f.Status)
+				if s := f.Status; stateOf(f) != tc.state || s.SeenReply() != tc.replied || s.Assured() != tc.assured || !s.SrcNAT() {
+					t.Fatalf("entry %v with state %d, %v", f.TupleOrig, stateOf(f), f.Status)
 				}
 				sources[f.TupleOrig.IP.SourceAddress.String()]++
 			}
@@ -34,7 +39,7 @@ func TestRootFloodMakesEntries(t *testing.T) {
 			if len(sources) != 40 || sources[nth(floodNet, 3).String()] != 500 {
 				t.Errorf("sources %v, want 40 with 500 each", sources)
 			}
-			if done := int64(20_000); tc.assured && r.Completed != done {
+			if done := int64(20_000); tc.replied && r.Completed != done {
 				t.Errorf("completed %d, want %d", r.Completed, done)
 			}
 		})
@@ -70,7 +75,7 @@ func TestRootFloodKeepsItsBounds(t *testing.T) {
 
 func TestRootFloodStopsAtOnce(t *testing.T) {
 	g := newTestGateway(t, Options{})
-	for _, p := range []Pattern{HalfOpen, Assured} {
+	for _, p := range Patterns {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		start := time.Now()
 		_, err := g.Flood(ctx, Flood{Pattern: p, Rate: 20_000})
@@ -91,7 +96,7 @@ func TestRootFloodRefusesUnknownPattern(t *testing.T) {
 // The frames of a handshake, byte by byte where it matters.
 func TestAnswer(t *testing.T) {
 	f := make([]byte, frameSize)
-	putSYN(f, clientMAC, lanMAC)
+	putFirst(f, Assured, clientMAC, lanMAC)
 	putFlow(f, 60_001, 256)
 	syn := append([]byte(nil), f...)
 	checkSums(t, f)
@@ -110,6 +115,25 @@ func TestAnswer(t *testing.T) {
 	}
 	if d := cmp.Diff(syn[offSrc:offSeq], f[offSrc:offSeq]); d != "" {
 		t.Errorf("the ACK is of another flow:\n%s", d)
+	}
+}
+
+// An answered datagram is the same with its ends exchanged.
+func TestAnswerUDP(t *testing.T) {
+	f := make([]byte, frameSize)
+	putFirst(f, UDPReplied, clientMAC, lanMAC)
+	putFlow(f, 60_001, 256)
+	asked := append([]byte(nil), f...)
+	answer(f)
+	if d := cmp.Diff(asked[offUDP:], f[offUDP:]); d != "" {
+		t.Errorf("the answer says something else:\n%s", d)
+	}
+	if got := fold(sum(f[ethSize:offSport])); got != 0 {
+		t.Errorf("IPv4 checksum is off by %#x", got)
+	}
+	answer(f)
+	if d := cmp.Diff(asked, f); d != "" {
+		t.Errorf("answered twice:\n%s", d)
 	}
 }
 

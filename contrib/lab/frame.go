@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A frame is Ethernet, IPv4 and TCP without options or payload.
+// A frame is Ethernet, IPv4 and TCP without options or payload, or UDP with a
+// payload that makes it as long.
 const (
 	frameSize = ethSize + ipSize + tcpSize
 	ethSize   = 14
@@ -20,6 +21,8 @@ const (
 	offDst   = ethSize + 16
 	offSport = ethSize + ipSize
 	offDport = offSport + 2
+	offProto = ethSize + 9
+	offUDP   = offSport + 4 // length, then checksum
 	offSeq   = offSport + 4
 	offAck   = offSport + 8
 	offFlags = offSport + 13
@@ -35,25 +38,30 @@ const (
 // floodPort is the destination port of every flow of a flood.
 const floodPort = 80
 
-// putSYN writes a whole SYN without addresses.
-func putSYN(f []byte, from, to net.HardwareAddr) {
+// putFirst writes the first packet of a flow without addresses.
+func putFirst(f []byte, p Pattern, from, to net.HardwareAddr) {
 	clear(f)
 	copy(f, to)
 	copy(f[6:], from)
 	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
 	ip := f[ethSize:]
 	ip[0] = 0x45 // version 4, five words
-	binary.BigEndian.PutUint16(ip[2:], ipSize+tcpSize)
+	binary.BigEndian.PutUint16(ip[2:], frameSize-ethSize)
 	ip[6] = 0x40 // don't fragment
 	ip[8] = 64
-	ip[9] = unix.IPPROTO_TCP
 	binary.BigEndian.PutUint16(f[offDport:], floodPort)
+	if p.isUDP() {
+		f[offProto] = unix.IPPROTO_UDP
+		binary.BigEndian.PutUint16(f[offUDP:], frameSize-offSport) // a checksum of 0 is none, RFC 768
+		return
+	}
+	f[offProto] = unix.IPPROTO_TCP
 	f[offSport+12] = tcpSize / 4 << 4
 	f[offFlags] = flagSYN
 	binary.BigEndian.PutUint16(f[offSport+14:], 65535) // window
 }
 
-// putFlow makes a SYN that of the i-th flow, see tuplePorts.
+// putFlow makes a first packet that of the i-th flow, see tuplePorts.
 func putFlow(f []byte, i, sources uint64) {
 	src := nth(floodNet, uint32(i%sources)).As4()
 	dst := nth(targetNet, uint32(i/tuplePorts)).As4()
@@ -63,9 +71,9 @@ func putFlow(f []byte, i, sources uint64) {
 	putSums(f)
 }
 
-// answer turns a SYN into the SYN-ACK to it, or a SYN-ACK into the ACK that
-// completes the handshake: back to where it came from, with the next sequence
-// number acknowledged.
+// answer turns a frame into the answer to it: back to where it came from. Of UDP
+// it has the same payload, a SYN becomes a SYN-ACK, and a SYN-ACK the ACK that
+// completes the handshake.
 func answer(f []byte) {
 	var mac [6]byte
 	copy(mac[:], f)
@@ -75,6 +83,14 @@ func answer(f []byte) {
 	sport := binary.BigEndian.Uint16(f[offSport:])
 	copy(f[offSport:offDport], f[offDport:offSeq])
 	binary.BigEndian.PutUint16(f[offDport:], sport)
+	if f[offProto] == unix.IPPROTO_TCP {
+		acknowledge(f)
+	}
+	putSums(f)
+}
+
+// acknowledge goes on with a handshake: with the next sequence number acknowledged.
+func acknowledge(f []byte) {
 	swap4(f[offSeq:], f[offAck:])
 	ack := binary.BigEndian.Uint32(f[offAck:])
 	binary.BigEndian.PutUint32(f[offAck:], ack+1)
@@ -83,15 +99,17 @@ func answer(f []byte) {
 	} else {
 		f[offFlags] = flagSYN | flagACK
 	}
-	putSums(f)
 }
 
 // putSums computes the checksums of IPv4 and TCP (RFC 1071). conntrack verifies
-// them and calls a packet with a wrong one invalid.
+// them and calls a packet with a wrong one invalid. UDP has none.
 func putSums(f []byte) {
 	clear(f[offIPSum : offIPSum+2])
-	clear(f[offSum : offSum+2])
 	binary.BigEndian.PutUint16(f[offIPSum:], fold(sum(f[ethSize:offSport])))
+	if f[offProto] != unix.IPPROTO_TCP {
+		return
+	}
+	clear(f[offSum : offSum+2])
 	pseudo := sum(f[offSrc:offSport]) + unix.IPPROTO_TCP + tcpSize
 	binary.BigEndian.PutUint16(f[offSum:], fold(pseudo+sum(f[offSport:frameSize])))
 }
@@ -116,9 +134,19 @@ func swap4(a, b []byte) {
 	copy(b[:4], t[:])
 }
 
-// answers is a socket filter for the frames that a responder answers: TCP to a
+// segments is a socket filter for the frames that a responder answers: TCP to a
 // /16 with exactly these flags. Everything else stays in the kernel.
-func answers(to netip.Prefix, flags uint32) []unix.SockFilter {
+func segments(to netip.Prefix, flags uint32) []unix.SockFilter {
+	return passing(to, unix.IPPROTO_TCP, offFlags, flags)
+}
+
+// datagrams is the same for UDP, told by the second byte of floodPort.
+func datagrams(to netip.Prefix) []unix.SockFilter {
+	return passing(to, unix.IPPROTO_UDP, offDport+1, floodPort)
+}
+
+// passing lets frames of a protocol to a /16 pass that have a byte in a place.
+func passing(to netip.Prefix, proto, at, value uint32) []unix.SockFilter {
 	a := to.Addr().As4()
 	half, byte1 := uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
 	equal, ret := uint16(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
@@ -127,10 +155,10 @@ func answers(to netip.Prefix, flags uint32) []unix.SockFilter {
 		{Code: equal, K: unix.ETH_P_IP, Jf: 7},
 		{Code: half, K: offDst},
 		{Code: equal, K: uint32(a[0])<<8 | uint32(a[1]), Jf: 5},
-		{Code: byte1, K: ethSize + 9},
-		{Code: equal, K: unix.IPPROTO_TCP, Jf: 3},
-		{Code: byte1, K: offFlags},
-		{Code: equal, K: flags, Jf: 1},
+		{Code: byte1, K: offProto},
+		{Code: equal, K: proto, Jf: 3},
+		{Code: byte1, K: at},
+		{Code: equal, K: value, Jf: 1},
 		{Code: ret, K: 0xffff},
 		{Code: ret, K: 0},
 	}
