@@ -21,14 +21,14 @@ type Counts struct {
 	// no room for their source.
 	New      uint64
 	Unlisted uint64
-	// Sources are those that made a connection in the last minute or longer without
-	// a pause of a minute, in order. A reading may miss some if sources come and go
-	// while it is made.
+	// Sources are those that made a connection in the last minute, in order. A
+	// reading may miss some while many come and go: see Between.
 	Sources []Source
 }
 
-// A Source is one IPv4 address or one IPv6 /64, and its connections since it is
-// listed. After a minute without any it is forgotten and begins at 0.
+// A Source is one IPv4 address or one IPv6 /64, and its connections since it was
+// listed. After a minute without any it is forgotten, and begins at 0 if it comes
+// back.
 type Source struct {
 	Prefix netip.Prefix
 	New    uint64
@@ -80,7 +80,7 @@ func sinceBoot() (time.Duration, error) {
 // the kernel walks the set's hash table part by part, and begins again when it is
 // resized meanwhile.
 func once(s []Source) []Source {
-	slices.SortFunc(s, func(a, b Source) int { return a.Prefix.Compare(b.Prefix) })
+	slices.SortFunc(s, func(a, b Source) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
 	kept := s[:0]
 	for _, this := range s {
 		if n := len(kept); n > 0 && kept[n-1].Prefix == this.Prefix {

@@ -26,8 +26,8 @@ const (
 )
 
 // A Table is the guardian's table in one network namespace. It exists until
-// Close, or until the process dies. Its methods may be called from several
-// goroutines.
+// Close, until the process dies or until the Table is no longer referred to. Its
+// methods may be called from several goroutines.
 type Table struct {
 	mu     sync.Mutex
 	socket *socket
@@ -103,7 +103,7 @@ func (s *socket) create(left *identity, flags uint32) error {
 	if errors.Is(err, unix.EPERM) { // looking at it was permitted: it has got an owner since
 		return ErrOwned
 	}
-	return lacking(err)
+	return unsupported(err)
 }
 
 func (s *socket) replace(left *identity, flags uint32) error {

@@ -35,6 +35,9 @@ func TestRootInstallOwnsTheTable(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Errorf("closing it again: %v", err)
 	}
+	if c, err := table.Read(); err == nil {
+		t.Errorf("read %v after Close", c)
+	}
 }
 
 func TestRootInstallWhileAnotherLives(t *testing.T) {
@@ -172,7 +175,7 @@ func TestRootPlainTable(t *testing.T) {
 				})
 				present(t, table, false)
 			}
-			if _, err := table.Read(); (name == "deleted") && !errors.Is(err, fs.ErrNotExist) {
+			if _, err := table.Read(); name == "deleted" && !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("read a table that is gone: %v, want ErrNotExist", err)
 			}
 			if err := table.Close(); err != nil {
