@@ -33,7 +33,7 @@ type flags struct {
 func newRoot() *cobra.Command {
 	f := &flags{}
 	root := program.Root("conntrack-guardian", "Keeps the connection-tracking table of a NAT gateway from filling up")
-	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), actionsCommand(f), rollbackCommand(f), versionCommand(f))
+	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), topCommand(f), actionsCommand(f), rollbackCommand(f), versionCommand(f))
 	return root
 }
 

@@ -45,8 +45,11 @@ func (p *topPage) lines() []textLine {
 	lines := []textLine{{text: p.tableLine()}, {text: readLine(p.now)}, {}}
 	lines = append(append(lines, kindLines(p.now)...), textLine{})
 	rows := p.view.rows(p.now)
+	if p.now.Table == 0 {
+		return append(lines, textLine{text: "There are no entries."})
+	}
 	if len(rows) == 0 {
-		return append(lines, textLine{text: "The table holds nothing of this kind."})
+		return append(lines, textLine{text: "There are none of this kind."})
 	}
 	shown := rows[:min(len(rows), p.rows)]
 	lines = append(lines, p.table(shown)...)
@@ -125,7 +128,7 @@ func kindLines(r *census.Report) []textLine {
 	columns, shares, sides := []column{{"", left}}, []string{"%"}, []string{"±"}
 	uncertain := false
 	for _, k := range kinds {
-		if k.head == "OFFLOADED" && k.High == 0 { // few gateways have a flow table
+		if k.head == "OFFLOADED" && k.Entries == 0 { // few gateways have a flow table
 			continue
 		}
 		columns = append(columns, column{k.head, right})
@@ -151,9 +154,7 @@ func (p *topPage) table(rows []viewRow) []textLine {
 	change := p.changes()
 	var cells [][]string
 	for _, r := range rows {
-		bound, side := p.certainty(r)
-		line := append([]string{}, r.names...)
-		line = append(line, bound+policy.Number(r.Entries), bound+shareText(ratio(r.Entries, r.of)), side)
+		line := append(append([]string{}, r.names...), p.figure(r)...)
 		if p.watch {
 			line = append(line, change(r))
 		}
@@ -162,20 +163,24 @@ func (p *topPage) table(rows []viewRow) []textLine {
 	return layOut(columns, cells)
 }
 
-// certainty is how sure a row's figures are: those of a sample have a side, the
-// others, where a sketch counted them, a bound before the number.
-func (p *topPage) certainty(r viewRow) (bound, around string) {
+// figure writes a row's entries, their share, and how sure they are: those of a
+// sample have a ±, the others, where a sketch counted them, a bound before the
+// number. It is left out before a share that rounds to the same either way.
+func (p *topPage) figure(r viewRow) []string {
+	number, share := policy.Number(r.Entries), shareText(ratio(r.Entries, r.of))
+	bound := ""
 	switch {
-	case !p.now.Full:
-		return "", pointsText(side(r.Figure, r.of))
-	case r.Low == r.High:
-		return "", ""
-	case r.Entries == r.High:
-		return "≤ ", ""
-	case r.Entries == r.Low:
-		return "≥ ", ""
+	case !p.now.Full || r.Low < r.Entries && r.Entries < r.High:
+		return []string{number, share, pointsText(side(r.Figure, r.of))}
+	case r.Entries < r.High:
+		bound = "≥ "
+	case r.Low < r.Entries:
+		bound = "≤ "
 	}
-	return "", pointsText(side(r.Figure, r.of))
+	if shareText(ratio(r.Low, r.of)) != shareText(ratio(r.High, r.of)) {
+		share = bound + share
+	}
+	return []string{bound + number, share, ""}
 }
 
 // side is the larger side of a figure's interval as a share: near 0 and near 1

@@ -102,12 +102,19 @@ func printPage(t *testing.T, name string, reports map[string]*census.Report) str
 
 func TestQuantile(t *testing.T) {
 	bins := []census.Bin{{From: 0, To: 10, Entries: 50}, {From: 11, To: 20, Entries: 0}, {From: 21, To: 41, Entries: 50}}
-	for q, want := range map[float64]float64{0: 0, 0.25: 5, 0.5: 10, 0.75: 31, 1: 41} {
-		if got := quantile(bins, q); got != want {
-			t.Errorf("quantile %v is %v, want %v", q, got, want)
+	for timeout, want := range map[int][]float64{
+		0:  {0, 5, 10, 31, 41},
+		20: {0, 5, 10, 31, 41}, // more than the sysctl says: somebody else's timeouts
+		31: {0, 5, 10, 26, 31},
+		50: {0, 5, 10, 31, 41},
+	} {
+		for i, q := range []float64{0, 0.25, 0.5, 0.75, 1} {
+			if got := quantile(census.Class{Timeout: timeout, Remaining: bins}, q); got != want[i] {
+				t.Errorf("quantile %v is %v with a timeout of %d, want %v", q, got, timeout, want[i])
+			}
 		}
 	}
-	if got := quantile(nil, 0.5); !math.IsNaN(got) {
+	if got := quantile(census.Class{}, 0.5); !math.IsNaN(got) {
 		t.Errorf("quantile of nothing is %v", got)
 	}
 }

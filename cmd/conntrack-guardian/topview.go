@@ -39,7 +39,7 @@ var views = []view{
 	{by: "proto", names: []column{{"PROTO", left}}, rows: func(r *census.Report) []viewRow { return namedRows(r, r.Protocols) }, whole: true},
 	{
 		by:    "snat",
-		names: []column{{"NAT ADDRESS", left}, {"DESTINATION", left}, {"PORT", right}, {"PROTO", left}},
+		names: []column{{"NAT ADDRESS", left}, {"DESTINATION", left}, {"PORT", right}, {"PROTO", left}, {"ZONE", right}},
 		count: "PORTS USED",
 		after: []column{{"OF", right}, {"RANGE SEEN", left}, {"OF RANGE", right}},
 		rows:  poolRows,
@@ -108,11 +108,16 @@ func zoneRows(r *census.Report) (rows []viewRow) {
 	return rows
 }
 
-// poolRows has shares of the pool's ports, not of the table.
+// poolRows has shares of the pool's ports, not of the table. The zone is told
+// where there are several.
 func poolRows(r *census.Report) (rows []viewRow) {
 	for _, p := range r.Pools {
+		zone := ""
+		if len(r.Zones) > 1 {
+			zone = strconv.Itoa(int(p.Zone))
+		}
 		rows = append(rows, viewRow{
-			names:  []string{p.NAT.String(), p.Dst.String(), portText(p.Proto, p.Port), p.Proto},
+			names:  []string{p.NAT.String(), p.Dst.String(), portText(p.Proto, p.Port), p.Proto, zone},
 			Figure: p.Figure, of: p.Ports,
 			after: []string{policy.Number(p.Ports), fmt.Sprintf("%d–%d", p.Lowest, p.Highest), rangeUse(p)},
 		})
@@ -143,26 +148,32 @@ func classRows(r *census.Report) (rows []viewRow) {
 		}
 		rows = append(rows, viewRow{
 			names: []string{c.Name}, Figure: c.Figure, of: r.Table,
-			after: []string{now, spanText(quantile(c.Remaining, 0.5)), spanText(quantile(c.Remaining, 0.9))},
+			after: []string{now, spanText(quantile(c, 0.5)), spanText(quantile(c, 0.9))},
 		})
 	}
 	return rows
 }
 
-// quantile is how many seconds the share q of a histogram's entries has left at
-// most, those of one bin taken as spread evenly over it. It is NaN for no entries.
-func quantile(bins []census.Bin, q float64) float64 {
+// quantile is how many seconds the share q of a class's entries has left at
+// most, those of one bin taken as spread evenly over it, or over what of it the
+// timeout reaches. It is NaN for no entries.
+func quantile(c census.Class, q float64) float64 {
 	total := 0
-	for _, b := range bins {
+	for _, b := range c.Remaining {
 		total += b.Entries
 	}
 	want := q * float64(total)
-	for _, b := range bins {
-		if n := float64(b.Entries); n > 0 && want <= n {
-			return float64(b.From) + float64(b.To-b.From)*want/n
-		} else {
+	for _, b := range c.Remaining {
+		n := float64(b.Entries)
+		if n == 0 || want > n {
 			want -= n
+			continue
 		}
+		to := b.To
+		if c.Timeout > 0 && b.From <= c.Timeout {
+			to = min(to, c.Timeout)
+		}
+		return float64(b.From) + float64(to-b.From)*want/n
 	}
 	return math.NaN()
 }

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+)
+
+const (
+	topSample   = 20_000
+	topRows     = 20
+	topEvery    = 5 * time.Second
+	topEveryMin = time.Second
+	topSlow     = 2 * time.Second
+)
+
+// top is one run of the command.
+type top struct {
+	*flags
+	by, source, namespace string
+	sample, limit         int
+	full                  bool
+	cpu                   float64
+	every                 time.Duration // 0 for one report
+
+	take   func(context.Context, census.Options) (census.Report, error)
+	slow   time.Duration // how long a census may take before its progress is shown
+	view   view
+	prefix netip.Prefix // of source, the zero Prefix for the whole table
+}
+
+func topCommand(f *flags) *cobra.Command {
+	return topCommandWith(&top{flags: f, take: census.Take, slow: topSlow})
+}
+
+func topCommandWith(t *top) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "top",
+		Short: "Print who and what fills the table",
+		Long: `Print who and what fills the connection-tracking table, from a census of it. It
+needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing.
+
+A census is by default a sample: the first entries of the hash table, which are as
+good as drawn at random, read in a fraction of a second however large the table.
+Its shares have a ± in percentage points, within which 99 of 100 samples come.
+With --full every entry is read, at about 3 CPU seconds a million, and with
+--source every entry of that source. Where there are more addresses than can be
+counted one by one, a number is marked ≥ for at least.
+
+The first table has kinds of entries, in percent of all: assured ones, which the
+kernel never evicts; those without a reply; TCP that is half-open, established but
+idle for over 2 hours, closing; UDP that is silent for 10 seconds or longer;
+translated ones; IPv6. An entry may be of several kinds.
+
+The second table is by one of
+
+  source       client: an IPv4 address or an IPv6 /64 (default)
+  destination  address that the client asked for
+  service      destination, port (type/code of ICMP) and protocol (default with
+               --source)
+  state        TCP state
+  proto        protocol
+  snat         ports in use of those that a NAT address has towards one
+               destination, port and protocol; the range that they were seen in
+  zone         conntrack zone
+  timeout      sysctl net.netfilter.nf_conntrack_... that the timeout comes from;
+               its value; within what time half and 90 % of the entries end if
+               they see no further packet
+
+With --watch a census is taken every 5 seconds, or as often as said, and printed
+with the change of each row in entries per second. On a terminal it is drawn over
+the last one, until q or Ctrl-C.
+
+--json prints all lists, whatever --by and --limit say; with --watch one object a
+line.`,
+		Example: `  conntrack-guardian top                        # the 20 largest sources
+  conntrack-guardian top --by snat --full       # who runs out of source ports
+  conntrack-guardian top --watch                # as it goes, every 5 seconds
+  conntrack-guardian top --watch=1s --by state
+  conntrack-guardian top --source 10.0.0.5      # what that client holds
+  conntrack-guardian top --source 10.0.0.0/24 --by source
+  conntrack-guardian top --full --cpu 0.2 --json  # all lists, at a fifth of a CPU`,
+		Args: topArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := t.understand(cmd); err != nil {
+				return err
+			}
+			return t.run(cmd)
+		},
+	}
+	t.addFlags(cmd)
+	return cmd
+}
+
+func (t *top) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&t.by, "by", "", "`WHAT` to count by: "+strings.Join(viewNames(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(viewNames(), cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+	fs.IntVar(&t.sample, "sample", topSample, "read `N` entries")
+	fs.BoolVar(&t.full, "full", false, "read all entries")
+	fs.StringVar(&t.source, "source", "", "count only what comes from `ADDR|PREFIX`")
+	fs.DurationVar(&t.every, "watch", 0, "go on, with a census every `INTERVAL`")
+	fs.Lookup("watch").NoOptDefVal = topEvery.String()
+	fs.IntVarP(&t.limit, "limit", "n", 0, fmt.Sprintf("print `ROWS` (default %d, or as many as the terminal has room for)", topRows))
+	fs.Float64Var(&t.cpu, "cpu", 1, "use at most this `SHARE` of one CPU, over 0 to 1")
+	fs.StringVar(&t.namespace, "namespace", "", "`PATH` of the network namespace (default that of the policy)")
+	_ = cmd.MarkFlagFilename("namespace")
+	t.policyFlag(cmd)
+	program.JSONFlag(cmd, &t.json)
+}
+
+// topArgs knows the one way in which an argument comes about.
+func topArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return program.Misuse("unexpected argument %q (an interval is written --watch=2s)", args[0])
+	}
+	return nil
+}
+
+// understand checks the command line and fills in what it leaves open.
+func (t *top) understand(cmd *cobra.Command) error {
+	given := cmd.Flags().Changed
+	switch {
+	case t.full && given("sample"):
+		return program.Misuse("--sample and --full exclude each other")
+	case given("source") && given("sample"):
+		return program.Misuse("--sample and --source exclude each other: what a source holds is always read in full")
+	case t.sample < 1:
+		return program.Misuse("--sample must be 1 at least, got %d", t.sample)
+	case given("limit") && t.limit < 1:
+		return program.Misuse("--limit must be 1 at least, got %d", t.limit)
+	case given("watch") && t.every < topEveryMin:
+		return program.Misuse("--watch must be %s at least, got %s", topEveryMin, t.every)
+	case !(t.cpu > 0 && t.cpu <= 1):
+		return program.Misuse("--cpu must be over 0 and at most 1, got %g", t.cpu)
+	}
+	if given("source") {
+		if err := t.understandSource(); err != nil {
+			return err
+		}
+	}
+	if t.by == "" {
+		t.by = views[0].by
+		if t.prefix.IsValid() {
+			t.by = "service"
+		}
+	}
+	v, ok := viewBy(t.by)
+	if !ok {
+		return program.Misuse("--by %q: it is one of %s", t.by, strings.Join(viewNames(), ", "))
+	}
+	t.view = v
+	return nil
+}
+
+// understandSource reads an address as the prefix that has only it. Bits beyond a
+// prefix's length are dropped, as routing tables do.
+func (t *top) understandSource() error {
+	if p, err := netip.ParsePrefix(t.source); err == nil {
+		t.prefix = p.Masked()
+		return nil
+	}
+	a, err := netip.ParseAddr(t.source)
+	if err != nil || a.Zone() != "" {
+		return program.Misuse("--source %q is no address and no prefix, such as 10.0.0.5, 10.0.0.0/24 or 2001:db8::/64", t.source)
+	}
+	a = a.Unmap()
+	t.prefix = netip.PrefixFrom(a, a.BitLen())
+	return nil
+}
+
+// findNamespace is the namespace that was named, or else the policy's. Who fills
+// the table can be seen whatever is wrong with the policy.
+func (t *top) findNamespace(cmd *cobra.Command) string {
+	if cmd.Flags().Changed("namespace") {
+		return t.namespace
+	}
+	file, err := t.loadPolicy()
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: this is the table of our own network namespace; --namespace names another.\n", err)
+	}
+	return file.Namespace
+}
+
+func (t *top) run(cmd *cobra.Command) error {
+	t.namespace = t.findNamespace(cmd)
+	if t.every > 0 {
+		return t.watch(cmd)
+	}
+	line := program.NewLine(cmd.ErrOrStderr())
+	r, err := t.census(cmd.Context(), line.Show)
+	line.End()
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if t.json {
+		return program.PrintJSON(out, r)
+	}
+	page := topPage{view: t.view, now: &r, rows: cmp.Or(t.limit, topRows)}
+	terminal := cleverTerminal(out)
+	if t.limit == 0 && terminal != nil {
+		_, height := sizeOf(terminal)
+		page.rows = min(topRows, page.room(height-1)) // the prompt takes a line
+	}
+	return printLines(out, page.lines(), terminal != nil)
+}
+
+// census takes one, and shows how far it is if it takes long.
+func (t *top) census(ctx context.Context, show func(text string, urgent bool)) (census.Report, error) {
+	o := census.Options{Namespace: t.namespace, Sample: t.sample, CPU: t.cpu, Source: t.prefix}
+	if t.full {
+		o.Sample = 0
+	}
+	began := time.Now()
+	o.Progress = func(read, table int) {
+		if time.Since(began) >= t.slow {
+			show(progressText(read, table), false)
+		}
+	}
+	r, err := t.take(ctx, o)
+	if err != nil {
+		return r, t.explain(err)
+	}
+	fillLists(&r)
+	return r, nil
+}
+
+// fillLists has empty lists printed as such in JSON, not as null.
+func fillLists(r *census.Report) {
+	r.Sources = append([]census.Source{}, r.Sources...)
+	r.Destinations = append([]census.Address{}, r.Destinations...)
+	r.Services = append([]census.Service{}, r.Services...)
+	r.Pools = append([]census.Pool{}, r.Pools...)
+	r.Protocols = append([]census.Named{}, r.Protocols...)
+	r.States = append([]census.Named{}, r.States...)
+	r.Zones = append([]census.Zone{}, r.Zones...)
+	r.Classes = append([]census.Class{}, r.Classes...)
+}
+
+// explain says what to do about an error of a census.
+func (t *top) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission) && t.namespace != "":
+		return fmt.Errorf("%w: reading the table of another network namespace needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run as root", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: reading the table needs CAP_NET_ADMIN: run as root", err)
+	case errors.Is(err, census.ErrResized) && t.full && !t.prefix.IsValid():
+		return fmt.Errorf("%w: try again once nothing resizes the hash table, or take a sample, which is soon over", err)
+	case errors.Is(err, census.ErrResized):
+		return fmt.Errorf("%w: try again once nothing resizes the hash table", err)
+	}
+	return err
+}
