@@ -2,6 +2,7 @@ package ctnetlink
 
 import (
 	"context"
+	"encoding/binary"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,8 +33,9 @@ func (c *Conn) last(datagram []byte) error {
 	if len(datagram) < doneSize {
 		return nil
 	}
-	h, _, _, err := cutMessage(datagram[len(datagram)-doneSize:])
-	if err != nil || h != (header{unix.NLMSG_DONE, h.flags, c.seq, c.port}) {
+	end := datagram[len(datagram)-doneSize:]
+	if binary.NativeEndian.Uint32(end) != doneSize || binary.NativeEndian.Uint16(end[4:]) != unix.NLMSG_DONE ||
+		binary.NativeEndian.Uint32(end[8:]) != c.seq || binary.NativeEndian.Uint32(end[12:]) != c.port {
 		return nil
 	}
 	return errDone

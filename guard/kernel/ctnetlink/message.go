@@ -11,7 +11,7 @@ import (
 
 // Message types of ctnetlink, enum cntl_msg_types in nfnetlink_conntrack.h.
 const (
-	ctNew = unix.NFNL_SUBSYS_CTNETLINK<<8 | 0 // an entry of a dump
+	ctNew = unix.NFNL_SUBSYS_CTNETLINK << 8 // an entry of a dump
 	ctGet = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 )
 

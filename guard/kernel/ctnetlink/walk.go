@@ -69,14 +69,14 @@ func (c *Conn) dump(ctx context.Context, request []byte, use func(datagram []byt
 }
 
 // send sends a request under a sequence number of its own, by which the answers
-// are known. The kernel composes the first of them before sendto(2) returns.
+// are known. The kernel composes the first of them before write(2) returns.
 func (c *Conn) send(request []byte) error {
 	c.seq++
 	binary.NativeEndian.PutUint32(request[8:], c.seq)
 	for {
-		err := unix.Sendto(c.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		_, err := unix.Write(c.fd, request) // without an address: to the kernel
 		if !errors.Is(err, unix.EINTR) {
-			return os.NewSyscallError("sendto", err)
+			return os.NewSyscallError("write", err)
 		}
 	}
 }
