@@ -65,7 +65,8 @@ type Address struct {
 	Figure
 }
 
-// A Service is a destination address with its port and protocol.
+// A Service is a destination address with its port and protocol. The port of ICMP
+// is type << 8 | code, that of a protocol without ports 0.
 type Service struct {
 	Addr  netip.Addr `json:"addr"`
 	Port  uint16     `json:"port"`

@@ -34,7 +34,7 @@ type Options struct {
 	// from those of their family.
 	Source netip.Prefix
 	// Progress, if there is one, is called now and then with the entries received
-	// and how many the table holds.
+	// and how many the table holds. It must not change its thread.
 	Progress func(read, table int)
 }
 

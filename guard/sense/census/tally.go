@@ -113,13 +113,12 @@ func (t *tally) addEnds(e *ctnetlink.Entry) {
 	t.sources.add(source)
 	t.destinations.add(e.Orig.Dst)
 
-	to := service{dst: e.Orig.Dst, proto: uint16(e.Proto)}
-	ported := hasPorts(e.Proto)
-	if ported {
-		to.port = e.Orig.DstPort
+	to := service{dst: e.Orig.Dst, port: e.Orig.DstPort, proto: uint16(e.Proto)}
+	if e.Proto == unix.IPPROTO_GRE {
+		to.port = 0 // its key is that of a call, not of a service
 	}
 	t.services.add(to)
-	if ported && e.Status&ctnetlink.StatusSrcNAT != 0 {
+	if e.Status&ctnetlink.StatusSrcNAT != 0 && hasPorts(e.Proto) {
 		t.addPort(e)
 	}
 }

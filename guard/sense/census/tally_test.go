@@ -152,7 +152,7 @@ func rowsOf(e *ctnetlink.Entry) []string {
 		bits = 64
 	}
 	ported := proto == "tcp" || proto == "udp" || proto == "sctp"
-	if !ported {
+	if proto == "gre" {
 		port = 0
 	}
 	in := []string{
