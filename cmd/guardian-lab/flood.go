@@ -77,7 +77,7 @@ func flood(cmd *cobra.Command, f floodFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	return withGateway(cmd, f.max, func(ctx context.Context, g *lab.Gateway) error {
+	return withGateway(cmd, lab.Sizes{Max: f.max}, func(ctx context.Context, g *lab.Gateway) error {
 		load := g.StartClients(ctx, f.clients)
 		var r floodResult
 		var err, lost, blind error

@@ -15,18 +15,18 @@ func maxFlag(cmd *cobra.Command, to *int) {
 	cmd.Flags().IntVar(to, "max", 0, "set the machine's nf_conntrack_max to `N` for the run and keep other labs from changing it (default: leave it)")
 }
 
-// withGateway runs fn with a gateway and, if asked to, a lowered max, and takes
-// both back whatever fn does.
-func withGateway(cmd *cobra.Command, max int, fn func(context.Context, *lab.Gateway) error) (err error) {
+// withGateway runs fn with a gateway and those sizes that are not 0, and takes both
+// back whatever fn does.
+func withGateway(cmd *cobra.Command, sizes lab.Sizes, fn func(context.Context, *lab.Gateway) error) (err error) {
 	ctx := cmd.Context()
-	if max < 0 {
-		return program.Misuse("max of %d", max)
+	if sizes.Max < 0 || sizes.Buckets < 0 {
+		return program.Misuse("max of %d, buckets of %d", sizes.Max, sizes.Buckets)
 	}
 	if err := needRoot(); err != nil {
 		return err
 	}
-	if max > 0 {
-		hold, err := lab.Lower(ctx, max)
+	if sizes != (lab.Sizes{}) {
+		hold, err := lab.HoldSizes(ctx, sizes)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -79,6 +81,11 @@ func TestUsage(t *testing.T) {
 		{"fill --entries 0", program.Misused},
 		{"fill --mix established=0.5", program.Misused},
 		{"fill --max -1", program.Misused},
+		{"fill --buckets -1", program.Misused},
+		{"fill --zone 65536", program.Misused},
+		{"fill --nat -1", program.Misused},
+		{"fill --nat 255", program.Misused},
+		{"fill --sources 9000000", program.Misused},
 		{"flood --pattern tsunami", program.Misused},
 		{"flood --rate -1", program.Misused},
 		{"flood --for 0s", program.Misused},
@@ -113,6 +120,37 @@ func TestParseMix(t *testing.T) {
 	}
 }
 
+// Every kind can be made, and is what its name says.
+func TestKinds(t *testing.T) {
+	for name, e := range kinds {
+		e.Count = 1
+		if err := lab.Check(e); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, want := e.Family == 6, strings.HasSuffix(name, "6"); got != want {
+			t.Errorf("%s: IPv6 is %v", name, got)
+		}
+	}
+	if left := kinds["idle"].Timeout; left != (120-9)*time.Hour {
+		t.Errorf("idle has %s left, want 111h", left)
+	}
+}
+
+// Zone and translation hold for the whole mix, each family with its own pool.
+func TestEntriesOf(t *testing.T) {
+	f := fillFlags{entries: 100, sources: 3, mix: "udp=0.5,icmp6=0.5", nat: 2, zone: 7}
+	mix, err := f.entriesOf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []lab.NATPool{{First: natFirst, Addresses: 2}, {First: natFirst6, Addresses: 2}}
+	for i, e := range mix {
+		if e.SNAT != want[i] || e.Zone != 7 {
+			t.Errorf("part %d: %+v, want zone 7 and %+v", i, e, want[i])
+		}
+	}
+}
+
 func TestProgressOffTerminal(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out)
@@ -132,13 +170,32 @@ func TestProgressOffTerminal(t *testing.T) {
 }
 
 func TestRootFillPrintsWhatItMade(t *testing.T) {
+	share := 1 / float64(len(kinds))
+	var all []string
+	for _, name := range kindNames() {
+		all = append(all, fmt.Sprintf("%s=%g", name, share))
+	}
+	args := strings.Fields("fill --entries 1600 --nat 2 --zone 5 --json --mix")
 	var stdout, stderr bytes.Buffer
-	if got := execute(strings.Fields("fill --entries 500 --mix udp=1 --json"), &stdout, &stderr); got != program.Done {
+	if got := execute(append(args, strings.Join(all, ",")), &stdout, &stderr); got != program.Done {
 		t.Fatalf("exit %d: %s", got, &stderr)
 	}
 	var r lab.FillReport
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil || r.Created != 500 || r.Rate <= 0 {
-		t.Errorf("%+v, %v from %s, want 500 entries", r, err, &stdout)
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil || r.Created != 1600 || r.Rate <= 0 {
+		t.Errorf("%+v, %v from %s, want 1600 entries", r, err, &stdout)
+	}
+	nothingLeft(t, os.Getpid())
+}
+
+// Refusals are printed with their reason.
+func TestRootFillPrintsRefusals(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	args := strings.Fields("fill --entries 1500 --max 1000 --buckets 524288")
+	if got := execute(args, &stdout, &stderr); got != program.Done {
+		t.Fatalf("exit %d: %s", got, &stderr)
+	}
+	if out := stdout.String(); !strings.HasPrefix(out, "1000 entries made") || !strings.Contains(out, "500 refused: ENOMEM") {
+		t.Errorf("%q, want 1000 made and 500 refused", out)
 	}
 	nothingLeft(t, os.Getpid())
 }
@@ -155,6 +212,20 @@ func TestRootFloodCountsWhatClientsLose(t *testing.T) {
 	}
 	if r.Clients.TCP.Failed == 0 || r.Count < 1900 || r.Count > 2001 || r.Flood.Sent < 3000 {
 		t.Errorf("%+v, want a full table of 2000 and connections lost", r)
+	}
+	nothingLeft(t, os.Getpid())
+}
+
+func TestRootFloodPrintsWhatItSent(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	args := strings.Fields("flood --pattern udp-replied --rate 5000 --count 500 --udp 50 --tcp 0")
+	if got := execute(args, &stdout, &stderr); got != program.Done {
+		t.Fatalf("exit %d: %s", got, &stderr)
+	}
+	out := stdout.String()
+	if !strings.HasPrefix(out, "udp-replied: 500 flows in ") || !strings.Contains(out, ", 500 completed; ") ||
+		strings.Contains(out, "connections: ") {
+		t.Errorf("%q, want 500 flows, all completed, and no connections", out)
 	}
 	nothingLeft(t, os.Getpid())
 }

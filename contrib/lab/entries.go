@@ -78,6 +78,16 @@ func (p NATPool) translates() bool { return p.First.IsValid() }
 // places is how many entries towards one service the pool can translate.
 func (p NATPool) places() int { return p.Addresses * p.Ports.count() }
 
+// Check says what of a mix can't be made.
+func Check(mix ...Entries) error {
+	for _, e := range mix {
+		if _, err := e.resolved(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // resolved returns the entries with defaults filled in, or what can't be made.
 func (e Entries) resolved() (Entries, error) {
 	if e.Family == 0 {

@@ -40,6 +40,9 @@ func TestEntriesRefused(t *testing.T) {
 		if _, err := CountTruth(udp, e); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("error %v, want one about %q", err, why)
 		}
+		if Check(udp) != nil || Check(udp, e) == nil {
+			t.Errorf("%s: Check says %v of the good, %v with the bad", why, Check(udp), Check(udp, e))
+		}
 	}
 }
 

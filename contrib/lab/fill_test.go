@@ -149,12 +149,29 @@ func TestRootFillStopsWithItsContext(t *testing.T) {
 	}
 }
 
+// When all source ports are used up, numbering begins again, and what is still
+// there is not made twice.
+func TestRootFillGoesRound(t *testing.T) {
+	g := newTestGateway(t, Options{})
+	holdSizes(t, Sizes{}) // nobody lowers max meanwhile
+	e := Entries{Count: tuplePorts - 10, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Destinations: 1}
+	first, err := g.Fill(t.Context(), e)
+	if err != nil || first.Created != e.Count {
+		t.Fatalf("%+v, %v, want %d", first, err, e.Count)
+	}
+	e.Count = 25
+	second, err := g.Fill(t.Context(), e)
+	if err != nil || second.Created != 10 || second.Errors[syscall.EEXIST] != 15 {
+		t.Errorf("%+v, %v, want 10 new and 15 that exist", second, err)
+	}
+}
+
 // A walk frees what has expired, long before gc does.
 func TestRootReapFreesTheExpired(t *testing.T) {
 	g := newTestGateway(t, Options{})
 	_, err := g.Fill(t.Context(),
 		Entries{Count: 500, Proto: unix.IPPROTO_UDP, Timeout: time.Second},
-		Entries{Count: 300, Proto: unix.IPPROTO_UDP, Timeout: time.Minute})
+		Entries{Count: 300, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, Family: 6})
 	if err != nil {
 		t.Fatal(err)
 	}
