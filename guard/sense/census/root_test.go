@@ -19,9 +19,11 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 )
 
-// gateway makes a gateway that the test's end takes away.
+// gateway makes a gateway that the test's end takes away. Meanwhile nobody else
+// lowers nf_conntrack_max, which is one value for the machine.
 func gateway(t testing.TB) *lab.Gateway {
 	t.Helper()
+	hold(t)
 	g, err := lab.NewGateway(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -32,6 +34,24 @@ func gateway(t testing.TB) *lab.Gateway {
 		}
 	})
 	return g
+}
+
+// hold makes sure that nobody else changes the machine's values, and puts them
+// back.
+func hold(t testing.TB) *lab.MaxHold {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	h, err := lab.HoldSizes(ctx, lab.Sizes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := h.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
 }
 
 // fill makes entries, all of them.
@@ -366,50 +386,35 @@ func TestRootCensusOfNothing(t *testing.T) {
 func TestRootResizeIsNoticed(t *testing.T) {
 	g := gateway(t)
 	fill(t, g, tcp(lab.Entries{Count: 20_000, Sources: 50}))
-	hold := hold(t)
-	other := hold.Before.Buckets + 4096
+	before, err := lab.ReadSizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := [2]int{before.Buckets, before.Buckets + 4096}
 	for _, c := range []struct {
 		resizes int
 		want    error
 	}{{1, nil}, {3, nil}, {4, census.ErrResized}} {
-		done, now := 0, hold.Before.Buckets
+		done := 0
 		// The call after a resize is in the next attempt.
 		o := census.Options{Namespace: g.Router.Path(), Progress: func(int, int) {
 			if done < c.resizes {
 				done++
-				now = hold.Before.Buckets + other - now
-				resize(t, now)
+				resize(t, sizes[done%2])
 			}
 		}}
 		r, err := census.Take(t.Context(), o)
+		resize(t, sizes[0])
 		if !errors.Is(err, c.want) || done != c.resizes {
 			t.Errorf("%d of %d resizes: %v, want %v", done, c.resizes, err, c.want)
 		}
 		if err == nil && r.Read != 20_000 {
 			t.Errorf("%d resizes: %d entries", c.resizes, r.Read)
 		}
-		if err != nil && !strings.Contains(err.Error(), strconv.Itoa(other)) {
+		if err != nil && !strings.Contains(err.Error(), strconv.Itoa(sizes[1])) {
 			t.Errorf("%v does not name the sizes", err)
 		}
 	}
-}
-
-// hold makes sure that nobody else changes the machine's values, and puts them
-// back.
-func hold(t *testing.T) *lab.MaxHold {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	h, err := lab.HoldSizes(ctx, lab.Sizes{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := h.Release(); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
 }
 
 // resize writes from a thread of our own namespace: the key is read-only in all
