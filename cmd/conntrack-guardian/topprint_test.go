@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -120,12 +121,25 @@ func TestQuantile(t *testing.T) {
 }
 
 func TestSpanText(t *testing.T) {
-	for seconds, want := range map[float64]string{
-		0: "0s", 0.6: "1s", 120: "2m", 125.4: "2m5s", 7440: "2h4m", 432000: "5 days", 426000: "4.9 days", 172800: "2 days",
+	for seconds, want := range map[time.Duration]string{
+		0: "0s", 120: "2m", 125: "2m5s", 7440: "2h4m", 432000: "5 days", 426000: "4.9 days", 172800: "2 days",
 	} {
-		if got := spanText(seconds); got != want {
-			t.Errorf("%v s is %q, want %q", seconds, got, want)
+		if got := spanText(seconds * time.Second); got != want {
+			t.Errorf("%d s is %q, want %q", seconds, got, want)
 		}
+	}
+}
+
+func TestAboutText(t *testing.T) {
+	for seconds, want := range map[float64]string{
+		0: "0s", 0.6: "1s", 59.4: "59s", 59.9: "1m", 108: "1m50s", 633: "11m", 7440: "2h", 40000: "11h", 425000: "4.9 days",
+	} {
+		if got := aboutText(seconds); got != want {
+			t.Errorf("%v s are %q, want %q", seconds, got, want)
+		}
+	}
+	if got := aboutText(math.NaN()); got != "-" {
+		t.Errorf("no number is %q", got)
 	}
 }
 

@@ -144,11 +144,11 @@ func classRows(r *census.Report) (rows []viewRow) {
 	for _, c := range r.Classes {
 		now := "-"
 		if c.Timeout > 0 {
-			now = spanText(float64(c.Timeout))
+			now = spanText(time.Duration(c.Timeout) * time.Second)
 		}
 		rows = append(rows, viewRow{
 			names: []string{c.Name}, Figure: c.Figure, of: r.Table,
-			after: []string{now, spanText(quantile(c, 0.5)), spanText(quantile(c, 0.9))},
+			after: []string{now, aboutText(quantile(c, 0.5)), aboutText(quantile(c, 0.9))},
 		})
 	}
 	return rows
@@ -178,16 +178,33 @@ func quantile(c census.Class, q float64) float64 {
 	return math.NaN()
 }
 
-// spanText writes seconds as people say them, "-" for NaN.
-func spanText(seconds float64) string {
-	if math.IsNaN(seconds) {
-		return "-"
-	}
-	d := time.Duration(math.Round(seconds)) * time.Second
+// spanText writes a duration in whole seconds as people say it.
+func spanText(d time.Duration) string {
 	if d >= 48*time.Hour { // 4.9 days must not look like 4
 		return strconv.FormatFloat(math.Round(d.Hours()/2.4)/10, 'f', -1, 64) + " days"
 	}
 	return policy.Short(d)
+}
+
+// aboutText writes seconds from a histogram, whose bins are an eighth of their
+// values wide, no finer than that; "-" for NaN.
+func aboutText(seconds float64) string {
+	if math.IsNaN(seconds) {
+		return "-"
+	}
+	d := time.Duration(seconds * float64(time.Second))
+	steps := []struct{ below, step time.Duration }{
+		{time.Minute, time.Second},
+		{10 * time.Minute, 5 * time.Second},
+		{time.Hour, time.Minute},
+		{10 * time.Hour, 10 * time.Minute},
+	}
+	for _, s := range steps {
+		if d < s.below {
+			return spanText(d.Round(s.step))
+		}
+	}
+	return spanText(d.Round(time.Hour))
 }
 
 // prefixText leaves out the length that a single address has.
