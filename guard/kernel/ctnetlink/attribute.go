@@ -14,17 +14,17 @@ const (
 	typeMask        = 0x3fff
 )
 
-// attribute reads the first attribute of b. Its size is that with the padding
-// to the next one, 0 if it is malformed.
-func attribute(b []byte) (typ uint16, value []byte, size int) {
+// attribute reads the header of the first attribute of b. Its size includes the
+// header, but not the padding; it is 0 if the attribute is malformed.
+func attribute(b []byte) (typ uint16, size int) {
 	if len(b) < attributeHeader {
-		return 0, nil, 0
+		return 0, 0
 	}
-	n := int(binary.NativeEndian.Uint16(b))
-	if n < attributeHeader || n > len(b) {
-		return 0, nil, 0
+	size = int(binary.NativeEndian.Uint16(b))
+	if size < attributeHeader || size > len(b) {
+		return 0, 0
 	}
-	return binary.NativeEndian.Uint16(b[2:]) & typeMask, b[attributeHeader:n], min((n+3)&^3, len(b))
+	return binary.NativeEndian.Uint16(b[2:]) & typeMask, size
 }
 
 // errMalformed says what attribute found wrong with b.
@@ -63,29 +63,38 @@ func levelOf(names map[uint16]string) *level {
 
 // A nest goes through the attributes of one nest. It stops at the first error,
 // which whoever looks at a value sets.
+//
+// It keeps places rather than slices: next is where most of a walk's own time
+// goes, and storing an integer needs no write barrier.
 type nest struct {
 	*level
-	rest  []byte
-	seen  set
-	typ   uint16
-	value []byte
-	err   error
+	b          []byte
+	at         int // where the next attribute begins
+	start, end int // of the value of this one
+	seen       set
+	typ        uint16
+	err        error
 }
 
 // next goes on to the next attribute that the level knows.
 func (n *nest) next() bool {
-	for n.err == nil && len(n.rest) > 0 {
-		typ, value, size := attribute(n.rest)
+	if n.err != nil {
+		return false
+	}
+	at, known := n.at, n.known
+	for at < len(n.b) {
+		typ, size := attribute(n.b[at:])
 		if size == 0 {
-			n.typ, n.err = 0, errMalformed(n.rest)
+			n.typ, n.err = 0, errMalformed(n.b[at:])
 			return false
 		}
-		n.rest = n.rest[size:]
-		bit := set(1) << typ // 0 for types above 31
-		if n.known&bit == 0 {
+		start, end := at+attributeHeader, at+size
+		at += (size + 3) &^ 3 // beyond the end, if the last one is not padded
+		bit := set(1) << typ  // 0 for types above 31
+		if known&bit == 0 {
 			continue
 		}
-		n.typ, n.value = typ, value
+		n.at, n.start, n.end, n.typ = at, start, end, typ
 		if n.seen&bit != 0 {
 			n.err = errTwice
 			return false
@@ -96,8 +105,11 @@ func (n *nest) next() bool {
 	return false
 }
 
-// end is the error that the nest was left with, with its place.
-func (n *nest) end() error {
+// value is that of the attribute that next went on to.
+func (n *nest) value() []byte { return n.b[n.start:n.end] }
+
+// failure is the error that the nest was left with, with its place.
+func (n *nest) failure() error {
 	if n.err == nil {
 		return nil
 	}
@@ -120,34 +132,20 @@ func (n *nest) lacks(want set) error {
 	return nil
 }
 
-// sized makes sure that the value has size bytes.
-func (n *nest) sized(size int) bool {
-	if len(n.value) == size {
-		return true
+// sized is the value, if it has the size.
+func (n *nest) sized(size int) []byte {
+	if n.end-n.start != size {
+		n.err = fmt.Errorf("%d bytes instead of %d", n.end-n.start, size)
+		return zeros[:size]
 	}
-	n.err = fmt.Errorf("%d bytes instead of %d", len(n.value), size)
-	return false
+	return n.b[n.start:n.end]
 }
+
+// zeros stands in for a value that is not what it should be.
+var zeros [16]byte
 
 // Integers of ctnetlink are in network byte order.
 
-func (n *nest) u8() uint8 {
-	if !n.sized(1) {
-		return 0
-	}
-	return n.value[0]
-}
-
-func (n *nest) u16() uint16 {
-	if !n.sized(2) {
-		return 0
-	}
-	return binary.BigEndian.Uint16(n.value)
-}
-
-func (n *nest) u32() uint32 {
-	if !n.sized(4) {
-		return 0
-	}
-	return binary.BigEndian.Uint32(n.value)
-}
+func (n *nest) u8() uint8   { return n.sized(1)[0] }
+func (n *nest) u16() uint16 { return binary.BigEndian.Uint16(n.sized(2)) }
+func (n *nest) u32() uint32 { return binary.BigEndian.Uint32(n.sized(4)) }

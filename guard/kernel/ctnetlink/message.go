@@ -155,16 +155,12 @@ func refusal(errno unix.Errno) error {
 
 // words is the text of the extended acknowledgement, empty if there is none.
 func words(attributes []byte) string {
-	for len(attributes) > 0 {
-		typ, value, size := attribute(attributes)
-		if size == 0 {
-			return ""
-		}
-		if typ == unix.NLMSGERR_ATTR_MSG {
-			text, _, _ := bytes.Cut(value, []byte{0})
-			return string(text)
-		}
-		attributes = attributes[size:]
+	n := nest{level: acknowledgement, b: attributes}
+	if !n.next() {
+		return ""
 	}
-	return ""
+	text, _, _ := bytes.Cut(n.value(), []byte{0})
+	return string(text)
 }
+
+var acknowledgement = levelOf(map[uint16]string{unix.NLMSGERR_ATTR_MSG: "NLMSGERR_ATTR_MSG"})

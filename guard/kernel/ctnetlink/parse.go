@@ -61,17 +61,17 @@ func (p *parser) parse(body []byte) error {
 		return fmt.Errorf("address family %d", p.Family)
 	}
 	var reply uint8
-	n := nest{level: entryLevel, rest: body[nfgenmsg:]}
+	n := nest{level: entryLevel, b: body[nfgenmsg:]}
 	for n.next() {
 		switch n.typ {
 		case ctaTupleOrig:
-			p.Proto, n.err = p.tuple(n.value, &p.Orig)
+			p.Proto, n.err = p.tuple(n.value(), &p.Orig)
 		case ctaTupleReply:
-			reply, n.err = p.tuple(n.value, &p.Reply)
+			reply, n.err = p.tuple(n.value(), &p.Reply)
 		case ctaStatus:
 			p.Status = n.u32()
 		case ctaProtoInfo:
-			n.err = p.protoInfo(n.value)
+			n.err = p.protoInfo(n.value())
 		case ctaTimeout:
 			p.Timeout = n.u32()
 		case ctaMark:
@@ -83,7 +83,7 @@ func (p *parser) parse(body []byte) error {
 		}
 	}
 	if n.err != nil {
-		return n.end()
+		return n.failure()
 	}
 	if err := n.lacks(always); err != nil {
 		return err
@@ -119,17 +119,17 @@ func (p *parser) zone(n *nest) {
 }
 
 func (p *parser) protoInfo(value []byte) error {
-	n := nest{level: protoInfoLevel, rest: value}
+	n := nest{level: protoInfoLevel, b: value}
 	for n.next() {
-		n.err = p.tcpInfo(n.value)
+		n.err = p.tcpInfo(n.value())
 	}
-	return n.end()
+	return n.failure()
 }
 
 func (p *parser) tcpInfo(value []byte) error {
-	n := nest{level: tcpLevel, rest: value}
+	n := nest{level: tcpLevel, b: value}
 	for n.next() {
 		p.TCPState, p.tcp = n.u8(), true
 	}
-	return n.end()
+	return n.failure()
 }

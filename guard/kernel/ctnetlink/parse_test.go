@@ -38,6 +38,7 @@ func TestParse(t *testing.T) {
 			"the other way round":   body(want.Family, reversed...),
 			"with nothing to pad":   unpadded(want.Family, list),
 			"flagged as big endian": body(want.Family, flagged(list)...),
+			"with unknown in nests": body(want.Family, crowded(want)...),
 		} {
 			p := parser{Entry: Entry{Zone: 1, Mark: 1, TCPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}}, zoned: true, tcp: true}
 			if err := p.parse(b); err != nil {
@@ -55,6 +56,23 @@ func unpadded(family uint8, list [][]byte) []byte {
 		return body(family, list...)
 	}
 	return body(family, append(list, attr(ctaZone, u16(0))[:attributeHeader+2])...)
+}
+
+// crowded has an attribute that nobody knows at the end of each nest, and tuples
+// the other way round.
+func crowded(e Entry) [][]byte {
+	unknown := attr(31, u32(1))
+	crowd := func(t Tuple) (out []byte) {
+		for _, n := range tuple(e, t) {
+			out = slices.Concat(nested(uint16(n[2]), n[attributeHeader:], unknown), out)
+		}
+		return append(out, unknown...)
+	}
+	list := slices.Concat([][]byte{nested(ctaTupleOrig, crowd(e.Orig)), nested(ctaTupleReply, crowd(e.Reply))}, attributes(e)[2:])
+	if last := list[len(list)-1]; last[2] == ctaProtoInfo {
+		list[len(list)-1] = nested(ctaProtoInfo, nested(ctaProtoInfoTCP, unknown, attr(ctaTCPState, u8(e.TCPState)), unknown), unknown)
+	}
+	return list
 }
 
 // flagged sets NLA_F_NET_BYTEORDER, as the kernel's older versions do not but its

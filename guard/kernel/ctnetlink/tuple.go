@@ -58,13 +58,21 @@ var (
 
 // tuple reads one direction.
 func (p *parser) tuple(value []byte, into *Tuple) (proto uint8, err error) {
-	n := nest{level: tupleLevel, rest: value}
+	if proto, ok := ofFamily(p.Family).read(value, into); ok {
+		return proto, nil
+	}
+	return p.attributes(value, into)
+}
+
+// attributes reads one direction, laid out in whatever way.
+func (p *parser) attributes(value []byte, into *Tuple) (proto uint8, err error) {
+	n := nest{level: tupleLevel, b: value}
 	for n.next() {
 		switch n.typ {
 		case ctaTupleIP:
-			n.err = into.addresses(n.value, p.Family)
+			n.err = into.addresses(n.value(), p.Family)
 		case ctaTupleProto:
-			proto, n.err = into.ports(n.value)
+			proto, n.err = into.ports(n.value())
 		case ctaTupleZone:
 			p.zone(&n)
 		}
@@ -72,25 +80,25 @@ func (p *parser) tuple(value []byte, into *Tuple) (proto uint8, err error) {
 	if n.err == nil && n.seen&ofTuple != ofTuple {
 		return 0, n.lacks(ofTuple)
 	}
-	return proto, n.end()
+	return proto, n.failure()
 }
 
 func (t *Tuple) addresses(value []byte, family uint8) error {
-	n := nest{level: ipLevel, rest: value}
+	n := nest{level: ipLevel, b: value}
 	for n.next() {
 		switch n.typ {
 		case ctaIPv4Src:
-			n.ipv4(&t.Src)
+			t.Src.set(n.sized(4))
 		case ctaIPv4Dst:
-			n.ipv4(&t.Dst)
+			t.Dst.set(n.sized(4))
 		case ctaIPv6Src:
-			n.ipv6(&t.Src)
+			t.Src.set(n.sized(16))
 		case ctaIPv6Dst:
-			n.ipv6(&t.Dst)
+			t.Dst.set(n.sized(16))
 		}
 	}
 	if n.err != nil {
-		return n.end()
+		return n.failure()
 	}
 	want := ofIPv4
 	if family == unix.AF_INET6 {
@@ -102,22 +110,9 @@ func (t *Tuple) addresses(value []byte, family uint8) error {
 	return n.lacks(want)
 }
 
-func (n *nest) ipv4(into *Addr) {
-	if n.sized(4) {
-		*into = Addr{10: 0xff, 11: 0xff}
-		copy(into[12:], n.value)
-	}
-}
-
-func (n *nest) ipv6(into *Addr) {
-	if n.sized(16) {
-		copy(into[:], n.value)
-	}
-}
-
 // ports reads the protocol and what it has for ports.
 func (t *Tuple) ports(value []byte) (proto uint8, err error) {
-	n := nest{level: protoLevel, rest: value}
+	n := nest{level: protoLevel, b: value}
 	for n.next() {
 		switch n.typ {
 		case ctaProtoNum:
@@ -133,7 +128,7 @@ func (t *Tuple) ports(value []byte) (proto uint8, err error) {
 		}
 	}
 	if n.err != nil {
-		return 0, n.end()
+		return 0, n.failure()
 	}
 	if n.seen&ofNoPort == 0 {
 		return 0, n.lacks(ofNoPort)
