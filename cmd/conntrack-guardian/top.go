@@ -82,7 +82,7 @@ with the change of each row in entries per second. On a terminal it is drawn ove
 the last one, until q or Ctrl-C.
 
 --json prints all lists, whatever --by and --limit say; with --watch one object a
-line.`,
+line. A list has the 100 largest at most.`,
 		Example: `  conntrack-guardian top                        # the 20 largest sources
   conntrack-guardian top --by snat --full       # who runs out of source ports
   conntrack-guardian top --watch                # as it goes, every 5 seconds

@@ -56,15 +56,15 @@ func (p *topPage) lines() []textLine {
 	return append(lines, p.rest(len(rows), len(shown))...)
 }
 
-// rest says how many rows are not shown.
+// rest says how many rows are not shown. The list itself may be the largest of many.
 func (p *topPage) rest(all, shown int) []textLine {
 	switch {
 	case all == shown:
 		return nil
 	case p.watch:
-		return []textLine{{text: policy.Number(all-shown) + " more"}}
+		return []textLine{{text: policy.Number(all-shown) + " more listed"}}
 	}
-	return []textLine{{text: fmt.Sprintf("%s more: -n %d shows them", policy.Number(all-shown), all)}}
+	return []textLine{{text: fmt.Sprintf("%s more listed: -n %d shows them", policy.Number(all-shown), all)}}
 }
 
 // tableLine says how full the table is.

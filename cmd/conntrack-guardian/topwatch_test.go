@@ -154,7 +154,7 @@ func TestPrinterOfText(t *testing.T) {
 	if strings.Contains(out.String(), "\x1b") {
 		t.Error("control sequences in what is no terminal")
 	}
-	_, second, ok := strings.Cut(out.String(), "10 more\n\n")
+	_, second, ok := strings.Cut(out.String(), "10 more listed\n\n")
 	if !ok || !strings.Contains(second, "CHANGE/S") || strings.HasPrefix(second, "\n") {
 		t.Errorf("no second report below a blank line:\n%s", out.String())
 	}
