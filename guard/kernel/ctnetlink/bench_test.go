@@ -77,8 +77,8 @@ func BenchmarkRootWalk(b *testing.B) {
 	})
 }
 
-// per runs f inside the namespace: a sub-benchmark has a goroutine, and so a
-// thread, of its own, but sockets stay where they were opened.
+// per measures f. A sub-benchmark has a goroutine of its own and so another
+// thread, but a socket stays in the namespace that it was opened in.
 func per(b *testing.B, name string, entries int, f func() error) {
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()
