@@ -53,7 +53,7 @@ needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing.
 A census is by default a sample: the first entries of the hash table, which are as
 good as drawn at random, read in a fraction of a second however large the table.
 Its shares have a ± in percentage points, within which 99 of 100 samples come.
-With --full every entry is read, at about 3 CPU seconds a million, and with
+With --full every entry is read, at 1.5 to 3 CPU seconds a million, and with
 --source every entry of that source. Where there are more addresses than can be
 counted one by one, a number is marked ≥ for at least.
 
