@@ -251,10 +251,8 @@ func fillLists(r *census.Report) {
 // explain says what to do about an error of a census.
 func (t *top) explain(err error) error {
 	switch {
-	case errors.Is(err, fs.ErrPermission) && t.namespace != "":
-		return fmt.Errorf("%w: reading the table of another network namespace needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run as root", err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: reading the table needs CAP_NET_ADMIN: run as root", err)
+	case errors.Is(err, fs.ErrPermission): // it names the capability that is missing
+		return fmt.Errorf("%w: run as root", err)
 	case errors.Is(err, census.ErrResized) && t.full && !t.prefix.IsValid():
 		return fmt.Errorf("%w: try again once nothing resizes the hash table, or take a sample, which is soon over", err)
 	case errors.Is(err, census.ErrResized):

@@ -287,7 +287,7 @@ func TestRootTopWithoutPrivileges(t *testing.T) {
 		code := execute([]string{"top", "--namespace="}, &out, &errs)
 		done <- fmt.Sprint(code, " ", errs.String(), out.String())
 	}()
-	if got := <-done; !strings.HasPrefix(got, "1 conntrack-guardian: ") || !strings.HasSuffix(got, "reading the table needs CAP_NET_ADMIN: run as root\n") {
+	if got := <-done; !strings.HasPrefix(got, "1 conntrack-guardian: ") || !strings.HasSuffix(got, "(CAP_NET_ADMIN is needed): run as root\n") {
 		t.Errorf("%q", got)
 	}
 }
