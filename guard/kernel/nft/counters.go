@@ -49,7 +49,6 @@ var (
 		set: sources6, key: nftables.TypeIP6Addr, proto: unix.NFPROTO_IPV6, offset: 8, bits: 64,
 		mask: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 15: 0},
 	}
-	families = [...]*family{&ipv4, &ipv6}
 )
 
 // addCounts fills the table with what counts connections. As nft(8) has it:
@@ -65,13 +64,14 @@ var (
 //		ct state new ct status & confirmed == 0 jump new
 //	}
 //
-// and the same for output. An update that finds the set full ends its rule
+// and the same for output; with one family alone the other's rule and set are left
+// out. An update that finds the set full ends its rule
 // (nft_dynset_eval), so that the packet goes on to the last one.
 func (t *Table) addCounts(with settings) error {
 	lib := t.socket.lib
 	count := lib.AddChain(&nftables.Chain{Name: newChain, Table: t.table})
 	t.addCounter(newCounter, count)
-	for _, f := range families {
+	for _, f := range t.counted {
 		set, err := t.addSet(f, with)
 		if err != nil {
 			return err

@@ -40,7 +40,7 @@ func (t *Table) Read() (Counts, error) {
 	defer t.mu.Unlock()
 	c, err := t.read()
 	if err != nil {
-		return Counts{}, fmt.Errorf("read counts of table %s: %w", fullName, permission(err))
+		return Counts{}, fmt.Errorf("read counts of table %s: %w", t.socket.name(), permission(err))
 	}
 	t.hint = len(c.Sources)
 	return c, nil
@@ -58,7 +58,7 @@ func (t *Table) read() (c Counts, err error) {
 	}
 	// As many as last time and some.
 	c.Sources = make([]Source, 0, t.hint+t.hint/8)
-	for _, f := range families {
+	for _, f := range t.counted {
 		if c.Sources, err = t.socket.sources(f, c.Sources); err != nil {
 			return c, err
 		}
@@ -105,7 +105,7 @@ func (s *socket) counter(name string) (packets uint64, err error) {
 			return errors.New("no packets in the answer")
 		}
 		return nil
-	}, message(unix.NFT_MSG_GETOBJ, netlink.Acknowledge, which))
+	}, s.message(unix.NFT_MSG_GETOBJ, netlink.Acknowledge, which))
 	if err != nil {
 		return 0, fmt.Errorf("counter %s: %w", name, err)
 	}
@@ -121,7 +121,7 @@ func (s *socket) sources(f *family, to []Source) ([]Source, error) {
 	err := s.exchange(func(attrs []byte) (err error) {
 		to, err = f.elements(find(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS), to)
 		return err
-	}, message(unix.NFT_MSG_GETSETELEM, netlink.Dump, which))
+	}, s.message(unix.NFT_MSG_GETSETELEM, netlink.Dump, which))
 	if err != nil {
 		return to, fmt.Errorf("set %s: %w", f.set, err)
 	}

@@ -1,9 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
-	"errors"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,36 +76,6 @@ func TestOnce(t *testing.T) {
 	got := once([]Source{{c, 1}, {a, 5}, {v6, 2}, {a, 6}, {a, 4}, {b, 1}})
 	if diff := cmp.Diff([]Source{{a, 6}, {b, 1}, {c, 1}, {v6, 2}}, got, cmp.Comparer(comparePrefix)); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestAnswer(t *testing.T) {
-	errno := func(n int32) []byte {
-		return binary.NativeEndian.AppendUint32(nil, uint32(-n))
-	}
-	for _, tc := range []struct {
-		name  string
-		kind  uint16
-		data  []byte
-		ended bool
-		err   error
-		body  string
-	}{
-		{name: "acknowledged", kind: unix.NLMSG_ERROR, data: errno(0), ended: true},
-		{name: "refused", kind: unix.NLMSG_ERROR, data: errno(int32(unix.ENOENT)), ended: true, err: unix.ENOENT},
-		{name: "dumped", kind: unix.NLMSG_DONE, data: errno(0), ended: true},
-		{name: "dump failed", kind: unix.NLMSG_DONE, data: errno(int32(unix.ENOMEM)), ended: true, err: unix.ENOMEM},
-		{name: "error cut short", kind: unix.NLMSG_ERROR, data: errno(0)[:3], ended: true, err: errCutShort},
-		{name: "noop", kind: unix.NLMSG_NOOP},
-		{name: "body", kind: 0xa00, data: []byte("....body"), body: "body"},
-		{name: "body cut short", kind: 0xa00, data: []byte("..."), err: errCutShort},
-	} {
-		var body string
-		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: tc.kind}, Data: tc.data}
-		ended, err := answer(m, func(b []byte) error { body = string(b); return nil })
-		if ended != tc.ended || !errors.Is(err, tc.err) || body != tc.body {
-			t.Errorf("%s: ended %v, %v, body %q", tc.name, ended, err, body)
-		}
 	}
 }
 

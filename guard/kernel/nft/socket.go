@@ -26,15 +26,17 @@ const datagram = 64 << 10
 // A socket is the library's lasting one. Whoever reads through it must not do so
 // while the library does.
 type socket struct {
+	family byte // NFPROTO_*, of the table that messages are about
 	lib  *nftables.Conn
 	conn *netlink.Conn
 	raw  syscall.RawConn
 	buf  []byte // of one datagram
 }
 
-// dial opens a socket in the calling thread's network namespace.
-func dial() (*socket, error) {
-	s := &socket{buf: make([]byte, datagram)}
+// dial opens a socket in the calling thread's network namespace, for the table of
+// a family.
+func dial(family byte) (*socket, error) {
+	s := &socket{family: family, buf: make([]byte, datagram)}
 	capture := func(c *netlink.Conn) error { s.conn = c; return nil }
 	var err error
 	if s.lib, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(capture)); err != nil {
@@ -154,14 +156,14 @@ func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
 	return syscall.ParseNetlinkMessage(s.buf[:n])
 }
 
-// message is one of nf_tables, about the inet family.
-func message(kind uint16, flags netlink.HeaderFlags, attrs []byte) netlink.Message {
+// message is one of nf_tables, about a table of the socket's family.
+func (s *socket) message(kind uint16, flags netlink.HeaderFlags, attrs []byte) netlink.Message {
 	return netlink.Message{
 		Header: netlink.Header{
 			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind),
 			Flags: netlink.Request | flags,
 		},
-		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, attrs...),
+		Data: append([]byte{s.family, unix.NFNETLINK_V0, 0, 0}, attrs...),
 	}
 }
 

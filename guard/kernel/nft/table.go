@@ -12,11 +12,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Name and family of the table, as nft(8) lists it.
+// Name is that of the table, in whichever family it is.
+const Name = "conntrack_guardian"
+
+// Families are what of IP a table counts.
+type Families uint8
+
+// The families.
 const (
-	tableName = "conntrack_guardian"
-	fullName  = "inet " + tableName
+	IPv4 Families = 1 << iota
+	IPv6
 )
+
+// A layout is the family of a table and what it counts. A rule that asks for a
+// connection's state makes the kernel track all that its table's family is about
+// (nft_ct_get_init), so a table is about no more than it counts.
+type layout struct {
+	proto   byte // NFPROTO_*
+	word    string
+	counted []*family
+}
+
+var layouts = map[Families]layout{
+	IPv4:        {unix.NFPROTO_IPV4, "ip", []*family{&ipv4}},
+	IPv6:        {unix.NFPROTO_IPV6, "ip6", []*family{&ipv6}},
+	IPv4 | IPv6: {unix.NFPROTO_INET, "inet", []*family{&ipv4, &ipv6}},
+}
+
+// every is every layout's family, in which a table may have been left.
+var every = [...]byte{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+
+// name is the table as nft(8) lists it.
+func (s *socket) name() string {
+	for _, l := range layouts {
+		if l.proto == s.family {
+			return l.word + " " + Name
+		}
+	}
+	return Name
+}
 
 // Attributes and flags of a table, nf_tables.h.
 const (
@@ -34,6 +68,8 @@ type Table struct {
 	table  *nftables.Table
 	closed bool
 
+	counted []*family
+
 	made  identity
 	rules []byte // as dumped when they were made
 	hint  int    // sources in the last reading
@@ -42,26 +78,35 @@ type Table struct {
 // settings are what tests make smaller, and the flag by which a socket owns its
 // table.
 type settings struct {
-	flags uint32
-	size  uint32        // sources in each set
-	lapse time.Duration // until a source that makes no connection is forgotten
+	families Families
+	flags    uint32
+	size     uint32        // sources in each set
+	lapse    time.Duration // until a source that makes no connection is forgotten
 }
 
-// Install makes the table in the calling thread's network namespace. One that
-// a dead guardian left is replaced.
-func Install() (*Table, error) {
-	return install(settings{flags: flagOwner, size: setSize, lapse: setTimeout})
+// Install makes the table in the calling thread's network namespace, to count
+// these families and make the kernel track no other. One that a dead guardian left
+// is replaced.
+func Install(f Families) (*Table, error) {
+	return install(settings{families: f, flags: flagOwner, size: setSize, lapse: setTimeout})
 }
 
 func install(with settings) (*Table, error) {
-	s, err := dial()
+	l, ok := layouts[with.families]
+	if !ok {
+		return nil, fmt.Errorf("make table %s: no family %d", Name, with.families)
+	}
+	if err := removeOthers(l.proto); err != nil {
+		return nil, err
+	}
+	s, err := dial(l.proto)
 	if err != nil {
 		return nil, err
 	}
 	t := &Table{
-		socket: s,
+		socket: s, counted: l.counted,
 		// The library is told of the table but must not add it: it drops the flags.
-		table: &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet},
+		table: &nftables.Table{Name: Name, Family: nftables.TableFamily(l.proto)},
 	}
 	if err := t.make(with); err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -77,17 +122,17 @@ func (t *Table) make(with settings) error {
 		return err
 	}
 	if err := t.socket.create(left, with.flags); err != nil {
-		return fmt.Errorf("create table %s: %w", fullName, err)
+		return fmt.Errorf("create table %s: %w", t.socket.name(), err)
 	}
 	var found bool
 	if t.made, found, err = t.socket.lookup(); err == nil && !found {
 		err = unix.ENOENT // somebody deleted it, it has no owner
 	}
 	if err != nil {
-		return fmt.Errorf("look at table %s after creating it: %w", fullName, err)
+		return fmt.Errorf("look at table %s after creating it: %w", t.socket.name(), err)
 	}
 	if err := t.addCounts(with); err != nil {
-		return fmt.Errorf("fill table %s: %w", fullName, lacking(err))
+		return fmt.Errorf("fill table %s: %w", t.socket.name(), lacking(err))
 	}
 	t.rules, err = t.socket.rules()
 	return err
@@ -109,11 +154,11 @@ func (s *socket) create(left *identity, flags uint32) error {
 func (s *socket) replace(left *identity, flags uint32) error {
 	var changes []netlink.Message
 	if left != nil {
-		changes = append(changes, deleteTable(*left))
+		changes = append(changes, s.deleteTable(*left))
 	}
-	changes = append(changes, message(unix.NFT_MSG_NEWTABLE, netlink.Acknowledge|netlink.Create|netlink.Excl,
+	changes = append(changes, s.message(unix.NFT_MSG_NEWTABLE, netlink.Acknowledge|netlink.Create|netlink.Excl,
 		attributes(func(e *netlink.AttributeEncoder) {
-			e.String(unix.NFTA_TABLE_NAME, tableName)
+			e.String(unix.NFTA_TABLE_NAME, Name)
 			e.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 		})))
 	return s.transact(changes...)
@@ -122,8 +167,8 @@ func (s *socket) replace(left *identity, flags uint32) error {
 // deleteTable deletes exactly the table that was looked at, not one that has
 // taken its name since. Without a handle the message would flush the ruleset of
 // the family (nf_tables_deltable).
-func deleteTable(id identity) netlink.Message {
-	return message(unix.NFT_MSG_DELTABLE, netlink.Acknowledge, attributes(func(e *netlink.AttributeEncoder) {
+func (s *socket) deleteTable(id identity) netlink.Message {
+	return s.message(unix.NFT_MSG_DELTABLE, netlink.Acknowledge, attributes(func(e *netlink.AttributeEncoder) {
 		e.Uint64(attrTableHandle, id.handle)
 	}))
 }
@@ -139,7 +184,7 @@ func (id identity) owned() bool { return id.flags&flagOwner != 0 }
 
 // lookup asks for the table of our name.
 func (s *socket) lookup() (id identity, found bool, err error) {
-	name := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_TABLE_NAME, tableName) })
+	name := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_TABLE_NAME, Name) })
 	err = s.exchange(func(attrs []byte) error {
 		id.handle, found = findUint64(attrs, attrTableHandle)
 		id.flags, _ = findUint32(attrs, unix.NFTA_TABLE_FLAGS)
@@ -148,7 +193,7 @@ func (s *socket) lookup() (id identity, found bool, err error) {
 			return errors.New("no handle in the answer")
 		}
 		return nil
-	}, message(unix.NFT_MSG_GETTABLE, netlink.Acknowledge, name))
+	}, s.message(unix.NFT_MSG_GETTABLE, netlink.Acknowledge, name))
 	if errors.Is(err, unix.ENOENT) {
 		return identity{}, false, nil
 	}
@@ -161,24 +206,24 @@ func (s *socket) leftover() (*identity, error) {
 	id, found, err := s.lookup()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("look for table %s: %w", fullName, unsupported(err))
+		return nil, fmt.Errorf("look for table %s: %w", s.name(), unsupported(err))
 	case !found:
 		return nil, nil
 	case id.owned():
-		return nil, fmt.Errorf("table %s: %w (netlink port %d)", fullName, ErrOwned, id.owner)
+		return nil, fmt.Errorf("table %s: %w (netlink port %d)", s.name(), ErrOwned, id.owner)
 	}
 	return &id, nil
 }
 
 // rules dumps the rules of our table as they come, to compare them.
 func (s *socket) rules() (all []byte, err error) {
-	table := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_RULE_TABLE, tableName) })
+	table := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_RULE_TABLE, Name) })
 	err = s.exchange(func(attrs []byte) error {
 		all = append(all, attrs...)
 		return nil
-	}, message(unix.NFT_MSG_GETRULE, netlink.Dump, table))
+	}, s.message(unix.NFT_MSG_GETRULE, netlink.Dump, table))
 	if err != nil {
-		return nil, fmt.Errorf("read rules of table %s: %w", fullName, err)
+		return nil, fmt.Errorf("read rules of table %s: %w", s.name(), err)
 	}
 	return all, nil
 }
@@ -193,7 +238,7 @@ func (t *Table) Present() (bool, error) {
 	}
 	now, found, err := t.socket.lookup()
 	if err != nil {
-		return false, fmt.Errorf("look for table %s: %w", fullName, permission(err))
+		return false, fmt.Errorf("look for table %s: %w", t.socket.name(), permission(err))
 	}
 	if !found || now != t.made {
 		return false, nil
@@ -218,10 +263,25 @@ func (t *Table) Close() error {
 	return errors.Join(err, t.socket.lib.CloseLasting())
 }
 
-// Remove removes a table that a dead guardian left in the calling thread's
-// network namespace. It is no error if there is none.
-func Remove() (err error) {
-	s, err := dial()
+// Remove removes tables that a dead guardian left in the calling thread's network
+// namespace. It is no error if there are none.
+func Remove() error { return removeOthers(0) }
+
+// removeOthers removes those of all families but one.
+func removeOthers(but byte) error {
+	for _, proto := range every {
+		if proto == but {
+			continue
+		}
+		if err := removeLeft(proto); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeLeft(proto byte) (err error) {
+	s, err := dial(proto)
 	if err != nil {
 		return err
 	}
@@ -234,9 +294,9 @@ func Remove() (err error) {
 }
 
 func (s *socket) remove(id identity) error {
-	err := s.transact(deleteTable(id))
+	err := s.transact(s.deleteTable(id))
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return fmt.Errorf("remove table %s: %w", fullName, permission(err))
+	return fmt.Errorf("remove table %s: %w", s.name(), permission(err))
 }
