@@ -20,7 +20,7 @@ import (
 func fillSets(t testing.TB, table *Table) {
 	t.Helper()
 	const chunk = 512 // an attribute holds 64 KiB at most
-	for _, f := range families {
+	for _, f := range layouts[IPv4|IPv6].counted {
 		for first := uint32(0); first < setSize; first += chunk {
 			var elements []byte
 			for i := range uint32(chunk) {
@@ -29,11 +29,11 @@ func fillSets(t testing.TB, table *Table) {
 				elements = append(elements, element(key, uint64(first+i))...)
 			}
 			list := attributes(func(e *netlink.AttributeEncoder) {
-				e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+				e.String(unix.NFTA_SET_ELEM_LIST_TABLE, Name)
 				e.String(unix.NFTA_SET_ELEM_LIST_SET, f.set)
 				e.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, elements)
 			})
-			add := message(unix.NFT_MSG_NEWSETELEM, netlink.Acknowledge|netlink.Create, list)
+			add := table.socket.message(unix.NFT_MSG_NEWSETELEM, netlink.Acknowledge|netlink.Create, list)
 			if err := table.socket.transact(add); err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func BenchmarkRootRead(b *testing.B) {
 	b.Run("library", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			for _, f := range families {
+			for _, f := range layouts[IPv4|IPv6].counted {
 				elements, err := table.socket.lib.GetSetElements(&nftables.Set{Table: table.table, Name: f.set})
 				if err != nil || len(elements) != setSize {
 					b.Fatal(len(elements), err)
@@ -136,7 +136,7 @@ func floodOnce(b *testing.B, flows int, with bool) float64 {
 	}()
 	if with {
 		var table *Table
-		if err := g.Router.Do(func() (err error) { table, err = Install(); return err }); err != nil {
+		if err := g.Router.Do(func() (err error) { table, err = Install(IPv4 | IPv6); return err }); err != nil {
 			b.Fatal(err)
 		}
 		defer table.Close()

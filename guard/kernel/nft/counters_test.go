@@ -153,7 +153,7 @@ func TestRootCountsIPv6ByNetwork(t *testing.T) {
 func TestRootFullSetLetsPass(t *testing.T) {
 	const size = 4
 	ns := loopback(t)
-	table := installIn(t, ns, settings{flags: flagOwner, size: size, lapse: setTimeout})
+	table := installIn(t, ns, settings{families: IPv4 | IPv6, flags: flagOwner, size: size, lapse: setTimeout})
 	inside(t, ns, func() error {
 		for i := range byte(10) {
 			if err := talk(netip.AddrFrom4([4]byte{127, 0, 1, i + 1}), echoPort, 3); err != nil {
@@ -187,7 +187,7 @@ func TestRootSetHoldsAllItsSources(t *testing.T) {
 func TestRootSourcesExpire(t *testing.T) {
 	const lapse = time.Second
 	ns := loopback(t)
-	table := installIn(t, ns, settings{flags: flagOwner, size: 1, lapse: lapse})
+	table := installIn(t, ns, settings{families: IPv4 | IPv6, flags: flagOwner, size: 1, lapse: lapse})
 	inside(t, ns, func() error {
 		for range 8 {
 			if err := talk(addr("127.0.0.1"), echoPort, 1); err != nil {

@@ -95,7 +95,7 @@ func once(s []Source) []Source {
 // counter reads the packets of a named counter.
 func (s *socket) counter(name string) (packets uint64, err error) {
 	which := attributes(func(e *netlink.AttributeEncoder) {
-		e.String(unix.NFTA_OBJ_TABLE, tableName)
+		e.String(unix.NFTA_OBJ_TABLE, Name)
 		e.String(unix.NFTA_OBJ_NAME, name)
 		e.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 	})
@@ -115,7 +115,7 @@ func (s *socket) counter(name string) (packets uint64, err error) {
 // sources appends the elements of a family's set to a list.
 func (s *socket) sources(f *family, to []Source) ([]Source, error) {
 	which := attributes(func(e *netlink.AttributeEncoder) {
-		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, Name)
 		e.String(unix.NFTA_SET_ELEM_LIST_SET, f.set)
 	})
 	err := s.exchange(func(attrs []byte) (err error) {

@@ -21,7 +21,7 @@ func TestInstallSaysWhatCapabilityIsNeeded(t *testing.T) {
 			t.Error(drop)
 			return
 		}
-		_, err = Install()
+		_, err = Install(IPv4 | IPv6)
 	}()
 	<-done
 	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN is needed") {

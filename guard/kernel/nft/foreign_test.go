@@ -87,7 +87,7 @@ func (f *foreign) listing(t testing.TB) (all []byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers, err := conn.Execute(message(request.kind, request.flags, body))
+		answers, err := conn.Execute((&socket{family: unix.NFPROTO_INET}).message(request.kind, request.flags, body))
 		if err != nil || len(answers) == 0 {
 			t.Fatalf("list table %s, message %d: %d answers, %v", f.table.Name, request.kind, len(answers), err)
 		}

@@ -11,8 +11,8 @@ import (
 // A kernel without the owner flag gets a plain table that does all the same,
 // but others can take it away.
 func TestRootPlainTable(t *testing.T) {
-	plain := settings{flags: unknownFlag, size: setSize, lapse: setTimeout}
-	ours := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	plain := settings{families: IPv4 | IPv6, flags: unknownFlag, size: setSize, lapse: setTimeout}
+	ours := &nftables.Table{Name: Name, Family: nftables.TableFamilyINet}
 	for name, harm := range map[string]func(*nftables.Conn){
 		"deleted":      func(c *nftables.Conn) { c.DelTable(ours) },
 		"rules":        func(c *nftables.Conn) { c.FlushTable(ours) },
@@ -63,7 +63,7 @@ func leave(t *testing.T, ns string) identity {
 		if err != nil {
 			return err
 		}
-		table := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
+		table := c.AddTable(&nftables.Table{Name: Name, Family: nftables.TableFamilyINet})
 		c.AddChain(&nftables.Chain{
 			Name: "earlier", Table: table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
@@ -84,7 +84,7 @@ func TestRootInstallReplacesALeftover(t *testing.T) {
 	for _, flags := range []uint32{flagOwner, unknownFlag} {
 		ns := loopback(t)
 		left := leave(t, ns)
-		table := installIn(t, ns, settings{flags: flags, size: setSize, lapse: setTimeout})
+		table := installIn(t, ns, settings{families: IPv4 | IPv6, flags: flags, size: setSize, lapse: setTimeout})
 		if table.made.handle == left.handle {
 			t.Errorf("the table left is still there: %+v", table.made)
 		}

@@ -9,12 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 )
 
 // ordinary are the settings of Install.
-var ordinary = settings{flags: flagOwner, size: setSize, lapse: setTimeout}
+var ordinary = settings{families: IPv4 | IPv6, flags: flagOwner, size: setSize, lapse: setTimeout}
 
 // unknownFlag is one that no kernel knows: it makes the table plain, as on a
 // kernel that does not know the owner.
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 // first.
 func hold(ns string) {
 	err := netns.Do(ns, func() error {
-		t, err := Install()
+		t, err := Install(IPv4 | IPv6)
 		if err == nil {
 			fmt.Println("installed")
 			_, _ = bufio.NewReader(os.Stdin).ReadByte()
@@ -79,7 +81,7 @@ func installIn(t testing.TB, ns string, with settings) (table *Table) {
 func lookupIn(t testing.TB, ns string) (id identity, found bool) {
 	t.Helper()
 	inside(t, ns, func() error {
-		s, err := dial()
+		s, err := dial(unix.NFPROTO_INET)
 		if err != nil {
 			return err
 		}

@@ -27,10 +27,10 @@ const datagram = 64 << 10
 // while the library does.
 type socket struct {
 	family byte // NFPROTO_*, of the table that messages are about
-	lib  *nftables.Conn
-	conn *netlink.Conn
-	raw  syscall.RawConn
-	buf  []byte // of one datagram
+	lib    *nftables.Conn
+	conn   *netlink.Conn
+	raw    syscall.RawConn
+	buf    []byte // of one datagram
 }
 
 // dial opens a socket in the calling thread's network namespace, for the table of

@@ -19,12 +19,12 @@ func TestRootStaleAnswersAreThrownAway(t *testing.T) {
 	fillSets(t, table)
 	s := table.socket
 	set := attributes(func(e *netlink.AttributeEncoder) {
-		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, Name)
 		e.String(unix.NFTA_SET_ELEM_LIST_SET, sources4)
 	})
 	for name, stale := range map[string]netlink.Message{
-		"an error":           message(unix.NFT_MSG_GETTABLE, netlink.Acknowledge, nil),
-		"a dump in progress": message(unix.NFT_MSG_GETSETELEM, netlink.Dump, set),
+		"an error":           s.message(unix.NFT_MSG_GETTABLE, netlink.Acknowledge, nil),
+		"a dump in progress": s.message(unix.NFT_MSG_GETSETELEM, netlink.Dump, set),
 	} {
 		for next, call := range map[string]func() error{
 			"present": func() error { present(t, table, true); return nil },

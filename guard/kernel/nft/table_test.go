@@ -67,7 +67,7 @@ func TestRootInstallWhileAnotherLives(t *testing.T) {
 	port := strconv.Itoa(int(table.made.owner))
 	inside(t, ns, func() error {
 		for name, try := range map[string]func() error{
-			"Install": func() error { _, err := Install(); return err },
+			"Install": func() error { _, err := Install(IPv4 | IPv6); return err },
 			"Remove":  Remove,
 		} {
 			if err := try(); !errors.Is(err, ErrOwned) || !strings.Contains(err.Error(), port) {
@@ -75,7 +75,7 @@ func TestRootInstallWhileAnotherLives(t *testing.T) {
 			}
 		}
 		// Between looking and creating somebody else may have installed it.
-		s, err := dial()
+		s, err := dial(unix.NFPROTO_INET)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func TestRootTableGoesWithTheProcess(t *testing.T) {
 		t.Fatalf("in the kernel: %+v, %v, want an owned table", id, found)
 	}
 	inside(t, ns, func() error {
-		if _, err := Install(); !errors.Is(err, ErrOwned) {
+		if _, err := Install(IPv4 | IPv6); !errors.Is(err, ErrOwned) {
 			t.Errorf("install beside it: %v, want ErrOwned", err)
 		}
 		return nil
@@ -186,14 +186,14 @@ func TestRootForeignTableIsUntouched(t *testing.T) {
 		}
 	}
 	var table *Table
-	step("install", func() (err error) { table, err = Install(); return err })
+	step("install", func() (err error) { table, err = Install(IPv4 | IPv6); return err })
 	step("traffic", func() error { return talk(addr("127.0.0.1"), echoPort, 3) })
 	step("read", func() error { _, err := table.Read(); return err })
 	step("present", func() error { _, err := table.Present(); return err })
 	step("close", func() error { return table.Close() })
 	leave(t, ns)
 	step("replace", func() (err error) {
-		table, err = install(settings{flags: unknownFlag, size: setSize, lapse: setTimeout})
+		table, err = install(settings{families: IPv4 | IPv6, flags: unknownFlag, size: setSize, lapse: setTimeout})
 		return err
 	})
 	step("close plain", func() error { return table.Close() })
