@@ -56,9 +56,22 @@ func TestEntriesAtTheirLimits(t *testing.T) {
 	if err != nil || truth.Entries != tuplePorts {
 		t.Errorf("%d entries, %v, want %d", truth.Entries, err, tuplePorts)
 	}
+	if err := Check(Entries{Proto: unix.IPPROTO_UDP, Timeout: time.Second, Destinations: maxDestinations}); err != nil {
+		t.Error(err)
+	}
 	n := 0
 	if err := Each(func(Entry) { n++ }, Entries{Proto: unix.IPPROTO_UDP, Timeout: time.Second}); err != nil || n != 0 {
 		t.Errorf("a mix of none: %d, %v", n, err)
+	}
+}
+
+// Where the number of destinations is free, it leaves ports for other fills.
+func TestDestinationsAreEnough(t *testing.T) {
+	for count, want := range map[int]int{0: 1, 1: 1, 2 * easyTurns: 1, 2*easyTurns + 1: 2, 9 * easyTurns: 5} {
+		e, err := Entries{Count: count, Proto: unix.IPPROTO_UDP, Timeout: time.Second, Sources: 2}.resolved()
+		if err != nil || e.Destinations != want {
+			t.Errorf("%d entries of two sources: %d destinations, %v, want %d", count, e.Destinations, err, want)
+		}
 	}
 }
 

@@ -129,6 +129,70 @@ func TestPoolIsUsedUp(t *testing.T) {
 	}
 }
 
+// A pool gives each of its addresses every port once, and begins again in the
+// midst where another mix has ended.
+func TestPoolGoesRound(t *testing.T) {
+	pool := NATPool{First: netip.MustParseAddr("203.0.113.1"), Addresses: 2, Ports: Ports{10, 13}}
+	all := Entries{Count: 8, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, SNAT: pool}
+	six := func(port uint16) Entries {
+		e := all
+		e.Count, e.Ports = 6, []uint16{port}
+		return e
+	}
+	truth, err := CountTruth(six(53), all, six(54))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		nat  uint32
+		port uint16
+		PortUse
+	}{
+		{0, 53, PortUse{3, 10, 12}},
+		{1, 53, PortUse{3, 10, 12}},
+		{0, 443, PortUse{4, 10, 13}}, // from 13 on
+		{1, 443, PortUse{4, 10, 13}},
+		{0, 54, PortUse{3, 10, 13}}, // 13, then 10 and 11
+	} {
+		p := Pool{plus(pool.First, want.nat), Entries{Family: 4}.destination(0), want.port, unix.IPPROTO_UDP}
+		if use := truth.Pools[p]; use != want.PortUse {
+			t.Errorf("%+v: %+v, want %+v", p, use, want.PortUse)
+		}
+	}
+}
+
+// A source does not use one port for all services, which would make the kernel
+// slow to translate it.
+func TestServicesSpreadOverPorts(t *testing.T) {
+	ports := map[uint16]bool{}
+	err := Each(func(e Entry) { ports[e.Orig.SrcPort] = true },
+		Entries{Count: 10_000, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, Destinations: 1000, Ports: []uint16{80, 443}})
+	if err != nil || len(ports) < 9000 {
+		t.Errorf("%d ports in 10000 entries, %v, want nearly as many", len(ports), err)
+	}
+}
+
+// An echo is answered by the type that answers it, RFC 792 and RFC 4443.
+func TestEchoReplies(t *testing.T) {
+	for _, tc := range []struct {
+		e          Entries
+		ask, reply uint16
+	}{
+		{Entries{Proto: unix.IPPROTO_ICMP}, 8 << 8, 0},
+		{Entries{Proto: unix.IPPROTO_ICMPV6, Family: 6}, 128 << 8, 129 << 8},
+	} {
+		tc.e.Count, tc.e.Timeout = 1, time.Minute
+		err := Each(func(e Entry) {
+			if e.Orig.DstPort != tc.ask || e.Reply.DstPort != tc.reply || e.Orig.SrcPort != e.Reply.SrcPort {
+				t.Errorf("%+v, want %#x answered by %#x with the same id", e, tc.ask, tc.reply)
+			}
+		}, tc.e)
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Numbers are addresses, the same whoever uses them.
 func TestAddressesOfNumbers(t *testing.T) {
 	v4, v6 := Entries{Family: 4, PerNet: 1}, Entries{Family: 6, PerNet: 3}
