@@ -96,7 +96,11 @@ func TestParseOmitted(t *testing.T) {
 	if err := p.parse(body(unix.AF_INET, list[0], list[1], list[2], attr(ctaID, u32(0)))); err != nil || p.Entry != want {
 		t.Errorf("%+v, %v, want %+v", p.Entry, err, want)
 	}
-	want.Offloaded, want.Timeout = false, 5
+	want.Status, want.Timeout = StatusOffload, 7
+	if err := p.parse(body(unix.AF_INET, list[0], list[1], attr(ctaStatus, u32(StatusOffload)), attr(ctaID, u32(0)), attr(ctaTimeout, u32(7)))); err != nil || p.Entry != want {
+		t.Errorf("%+v, %v, want %+v", p.Entry, err, want)
+	}
+	want.Offloaded, want.Status, want.Timeout = false, StatusConfirmed, 5
 	for _, info := range [][]byte{nil, nested(ctaProtoInfo), nested(ctaProtoInfo, nested(ctaProtoInfoTCP)), nested(ctaProtoInfo, nested(3, attr(1, u8(4))))} {
 		if err := p.parse(body(unix.AF_INET, list[0], list[1], list[2], attr(ctaID, u32(0)), attr(ctaTimeout, u32(5)), info)); err != nil || p.Entry != want {
 			t.Errorf("%+v, %v, want %+v", p.Entry, err, want)

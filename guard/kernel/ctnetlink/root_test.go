@@ -152,6 +152,7 @@ func TestRootFilters(t *testing.T) {
 		"another ICMP type":   {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_ICMP, DstPort: 9 << 8}}, 0, 1},
 		"port of SCTP":        {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_SCTP, DstPort: 36412}}, 1, 1},
 		"no such SCTP port":   {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_SCTP, DstPort: 1}}, 0, 1},
+		"SCTP source port":    {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_SCTP, SrcPort: 40005}}, 1, 1},
 		"reply of ICMPv6":     {Query{Family: unix.AF_INET6, Reply: Match{Proto: unix.IPPROTO_ICMPV6, SrcPort: 78}}, 1, 1},
 		"IPv6 source, marked": {Query{Orig: Match{Src: netip.MustParseAddr("2001:db8::2")}, Mark: 0x27, MarkMask: 0xff}, 1, 1},
 	} {
@@ -329,6 +330,19 @@ func TestRootWithoutCapability(t *testing.T) {
 	if err := <-result; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// The kernel's datagrams are 4 KiB at least, so a smaller buffer cuts them.
+func TestRootTruncated(t *testing.T) {
+	inside(t, func() {
+		fill(t, 100)
+		c := open(t)
+		c.buf = c.buf[:1024]
+		n, err := c.Walk(context.Background(), Query{}, func(*Entry) bool { return true }, nil)
+		if n != 0 || err == nil || !strings.Contains(err.Error(), "larger than the buffer of 1024") {
+			t.Errorf("%d entries, %v", n, err)
+		}
+	})
 }
 
 // Discard receives what a walk receives, and comes to the end.
