@@ -53,6 +53,7 @@ func TestElementsOfAnotherShape(t *testing.T) {
 		"another family": v6,
 		"no key":         attributes(func(e *netlink.AttributeEncoder) { e.Bytes(unix.NFTA_LIST_ELEM, nil) }),
 		"length 0":       {0, 0, 1, 0},
+		"not padded":     {5, 0, 1, 0, 0},
 		"no counter": attributes(func(e *netlink.AttributeEncoder) {
 			e.Nested(unix.NFTA_LIST_ELEM, func(e *netlink.AttributeEncoder) error {
 				e.Nested(unix.NFTA_SET_ELEM_KEY, func(e *netlink.AttributeEncoder) error {
