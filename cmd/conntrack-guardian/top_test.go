@@ -86,6 +86,14 @@ func wideReport() census.Report {
 	return r
 }
 
+// A list of nothing is a list.
+func TestTopJSON(t *testing.T) {
+	code, stdout, stderr := runTop(func(context.Context, census.Options) (census.Report, error) { return census.Report{}, nil }, "--json")
+	if code != program.Done || strings.Contains(stdout, "null") || strings.Count(stdout, "[]") != 8 {
+		t.Errorf("exit code %d, %s%s", code, stderr, stdout)
+	}
+}
+
 func TestTopMisuse(t *testing.T) {
 	for args, want := range map[string]string{
 		"--by colour":                  "source, destination, service, state, proto, snat, zone, timeout",
