@@ -11,26 +11,31 @@ type event struct {
 
 // The kinds of lines.
 var (
-	eventOpened    = event{"episode-opened", "52e3e2e1046840389c5881715bcbfbc6"}
-	eventDiagnosed = event{"cause-changed", "c6c07b68b5e34c50be087abcf1ca7571"}
-	eventDone      = event{"done", "5b815cb9b6a840e7a7e4fb6fcb263958"}
-	eventAdvised   = event{"advised", "c28ee17f434448cb94295c62798ce9a3"}
-	eventObserved  = event{"observed", "216a7fae24484f98a2eb5a0e58cd1442"}
-	eventBounded   = event{"bounded", "aacdf6de6ce2496a9af3161777ccae24"}
-	eventJudged    = event{"judged", "a8c805444a504573bacfb1f20406f058"}
-	eventUndone    = event{"undone", "e660878606fb4f0b90b788b3a0c01f8a"}
-	eventYielded   = event{"yielded", "bff3f583a79c4c9ab9778500e9cd6cf2"}
-	eventClosed    = event{"episode-closed", "4155937c92d74577ab95f1de960acc6e"}
-	eventFailed    = event{"failed", "748ee70d5afd485d980e08b04b75aead"}
-	eventSettled   = event{"settled", "70181235a2e8437e9d6752a58c19a790"}
-	eventStarted   = event{"started", "e96e5c21edee4dbda5e6eddcb91cc659"}
-	eventStopped   = event{"stopped", "067c9d4563644cb7bd0a62a270750bd2"}
-	eventReloaded  = event{"reloaded", "5e6b0451ba5a42b2b93b6caabbd0dd8e"}
-	eventRejected  = event{"policy-rejected", "e739305d2668460db698d43e090f74b7"}
-	eventBlind     = event{"blind", "4361352fd14e484882d07876098b56e0"}
-	eventSeeing    = event{"seeing", "091d6418c37b4767a877101ed3fba0cf"}
-	eventUnable    = event{"unable", "9531143147674191a53b88324e9d5a43"}
-	eventAble      = event{"able", "63adcfcddfbc4bdc91b1af808b42a30d"}
+	eventOpened      = event{"episode-opened", "52e3e2e1046840389c5881715bcbfbc6"}
+	eventDiagnosed   = event{"cause-changed", "c6c07b68b5e34c50be087abcf1ca7571"}
+	eventDone        = event{"done", "5b815cb9b6a840e7a7e4fb6fcb263958"}
+	eventAdvised     = event{"advised", "c28ee17f434448cb94295c62798ce9a3"}
+	eventObserved    = event{"observed", "216a7fae24484f98a2eb5a0e58cd1442"}
+	eventBounded     = event{"bounded", "aacdf6de6ce2496a9af3161777ccae24"}
+	eventJudged      = event{"judged", "a8c805444a504573bacfb1f20406f058"}
+	eventUndone      = event{"undone", "e660878606fb4f0b90b788b3a0c01f8a"}
+	eventYielded     = event{"yielded", "bff3f583a79c4c9ab9778500e9cd6cf2"}
+	eventClosed      = event{"episode-closed", "4155937c92d74577ab95f1de960acc6e"}
+	eventFailed      = event{"failed", "748ee70d5afd485d980e08b04b75aead"}
+	eventSettled     = event{"settled", "70181235a2e8437e9d6752a58c19a790"}
+	eventStarted     = event{"started", "e96e5c21edee4dbda5e6eddcb91cc659"}
+	eventStopped     = event{"stopped", "067c9d4563644cb7bd0a62a270750bd2"}
+	eventReloaded    = event{"reloaded", "5e6b0451ba5a42b2b93b6caabbd0dd8e"}
+	eventRejected    = event{"policy-rejected", "e739305d2668460db698d43e090f74b7"}
+	eventBlind       = event{"blind", "4361352fd14e484882d07876098b56e0"}
+	eventSeeing      = event{"seeing", "091d6418c37b4767a877101ed3fba0cf"}
+	eventUnable      = event{"unable", "9531143147674191a53b88324e9d5a43"}
+	eventUnseen      = event{"census-failed", "a7214d462d944e71a68f4c24f7536f31"}
+	eventSeen        = event{"census-works", "43f8b93fffb641718f4a37c258ff18cd"}
+	eventCounting    = event{"counting", "147858c4031349cb986a2c0d9637bc02"}
+	eventNotCounting = event{"not-counting", "c35b6cda386647e999928cb844ed4777"}
+	eventForgotten   = event{"baseline-failed", "5a299dc6263d44068b93a0cd9693e3e8"}
+	eventAble        = event{"able", "63adcfcddfbc4bdc91b1af808b42a30d"}
 )
 
 // reported maps the verbs that are reported as they are decided. Do, Judge, Undo

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -41,6 +42,16 @@ type Guard struct {
 	Source    func() string // where the policy came from, for people
 	// Writable is why the kernel's values can't be written, nil when they can.
 	Writable func() error
+	// Scout is who looks what fills the table, nil for nobody.
+	Scout Scout
+	// StateDir is where what was learned of the table is kept, empty for nowhere.
+	StateDir string
+
+	scouting scouting
+	living   context.Context // ends when the daemon stops, for the scout
+	leave    func()
+	saved    time.Duration // when the baseline was saved
+	forgot   string        // why it could not be kept, empty when it could
 
 	snapshot  policy.Snapshot
 	state     policy.State
@@ -80,6 +91,8 @@ type recalled struct {
 // before the first tick. What can't be settled yet is tried again.
 func (g *Guard) Start() {
 	g.failed = map[attempt]failure{}
+	g.live()
+	g.recallBaseline()
 	if g.NoLedger != nil {
 		return
 	}
@@ -114,11 +127,14 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.tryLedger(now)
 	g.snapshot.Changes = g.changes()
 	g.snapshot.Unable = g.unable
+	g.meet()
 	var decisions []policy.Decision
 	g.state, decisions = policy.Decide(g.state, g.snapshot, g.Config, now)
 	for _, d := range decisions {
 		g.carryOut(d, now)
 	}
+	g.sendOut(now)
+	g.keepBaseline(now)
 	return policy.Pause(&g.snapshot, &g.Config), true
 }
 

@@ -148,7 +148,7 @@ func TestFloodIsAnsweredAndUndone(t *testing.T) {
 	w.run(8*time.Second, 131072)
 	w.wantMax(262144)
 	w.run(20*time.Second, 131072)
-	if got, want := w.Status(), "table-filling: 131,072 of 262,144 (50 %), 2 changes active"; got != want {
+	if got, want := w.Status(), "table-filling (spike): 131,072 of 262,144 (50 %), 2 changes active"; got != want {
 		t.Errorf("status %q, want %q", got, want)
 	}
 	w.run(5*time.Second, 1000)

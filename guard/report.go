@@ -27,13 +27,21 @@ func numbers(d policy.Decision) []slog.Attr {
 		attrs = append(attrs, slog.Duration("TIME_TO_FULL", d.TimeToFull))
 	}
 	for _, f := range []struct{ name, value string }{
-		{"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
+		{"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"PATTERN", string(d.Pattern)}, {"CONFIDENCE", confidence(d)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
 	} {
 		if f.value != "" {
 			attrs = append(attrs, slog.String(f.name, f.value))
 		}
 	}
 	return attrs
+}
+
+// confidence is that of a diagnosis, empty without one.
+func confidence(d policy.Decision) string {
+	if d.Confidence == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", d.Confidence)
 }
 
 // ofDecision adds what a decision would write.

@@ -26,6 +26,8 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 		select {
 		case <-ctx.Done():
 			n.stopping()
+			g.dismiss()
+			g.saveBaseline()
 			g.reportStopped()
 			return nil
 		case <-reload:

@@ -10,7 +10,7 @@ import (
 func Sentence(d policy.Decision) string {
 	switch d.Verb {
 	case policy.Open, policy.Diagnose:
-		return fmt.Sprintf("%s: %s", d.Cause, d.Reason)
+		return fmt.Sprintf("%s: %s", Diagnosis(d.Cause, d.Pattern, d.Confidence), d.Reason)
 	case policy.Do:
 		return fmt.Sprintf("%s: %s", act(d), d.Reason)
 	case policy.Advised:
@@ -29,6 +29,15 @@ func Sentence(d policy.Decision) string {
 		return "episode over: " + d.Reason
 	}
 	return fmt.Sprintf("%s: %s", d.Verb, d.Reason)
+}
+
+// Diagnosis says a cause with its pattern and the confidence in the two.
+func Diagnosis(c policy.Cause, p policy.Pattern, confidence float64) string {
+	sure := policy.Percent(confidence) + " sure"
+	if p != policy.NoPattern {
+		sure = string(p) + ", " + sure
+	}
+	return fmt.Sprintf("%s (%s)", c, sure)
 }
 
 // act says what a decision does to its number.

@@ -36,10 +36,14 @@ func (g *Guard) Status() string {
 }
 
 func (g *Guard) health() string {
-	if c := g.state.Episode.Cause; c != policy.None {
-		return string(c)
+	e := &g.state.Episode
+	switch {
+	case e.Cause == policy.None:
+		return "healthy"
+	case e.Pattern == policy.NoPattern:
+		return string(e.Cause)
 	}
-	return "healthy"
+	return fmt.Sprintf("%s (%s)", e.Cause, e.Pattern)
 }
 
 func changesText(n int) string {

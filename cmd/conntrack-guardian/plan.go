@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -33,7 +34,7 @@ func planCommand(f *flags) *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: this is what the built-in policy would do.\n", err)
 				file = config.Default()
 			}
-			p, err := makePlan(file, f.stateDir)
+			p, err := makePlan(cmd.Context(), file, f.stateDir)
 			if err != nil {
 				return err
 			}
@@ -60,11 +61,14 @@ type plan struct {
 	FillRate    float64           `json:"fill_rate"`    // entries per second
 	TimeToFull  *float64          `json:"time_to_full"` // seconds, null when it does not fill
 	Cause       policy.Cause      `json:"cause"`
+	Pattern     policy.Pattern    `json:"pattern"`
+	Confidence  float64           `json:"confidence"`
 	Evidence    string            `json:"evidence"`
+	Census      string            `json:"census"` // what came of it, empty when there was no need of one
 	Decisions   []policy.Decision `json:"decisions"`
 }
 
-func makePlan(file config.File, stateDir string) (plan, error) {
+func makePlan(ctx context.Context, file config.File, stateDir string) (p plan, err error) {
 	sensor, err := sense.Open(file.Namespace)
 	if err != nil {
 		return plan{}, err
@@ -79,8 +83,10 @@ func makePlan(file config.File, stateDir string) (plan, error) {
 		return plan{}, err
 	}
 	s := policy.Snapshot{Changes: guard.Recall(changes, id)}
-	var state policy.State
-	decided := []policy.Decision{}
+	// Without what the daemon has learned it is a plan all the same.
+	baseline, _ := guard.LoadBaseline(stateDir)
+	state := policy.State{Baseline: baseline}
+	p = plan{Mode: file.Policy.Mode.String(), Decisions: []policy.Decision{}}
 	for i := range planReadings {
 		if i > 0 {
 			time.Sleep(planApart)
@@ -88,20 +94,40 @@ func makePlan(file config.File, stateDir string) (plan, error) {
 		if err := sensor.Read(&s); err != nil {
 			return plan{}, err
 		}
+		before, now := state, boot.Now()
 		var ds []policy.Decision
-		state, ds = policy.Decide(state, s, file.Policy, boot.Now())
-		decided = append(decided, ds...)
+		state, ds = policy.Decide(before, s, file.Policy, now)
+		if p.Census == "" && state.WantsCensus(&file.Policy, 0, now) {
+			// The same step again, with what the daemon would know a moment later.
+			s.Census, p.Census = look(ctx, file)
+			state, ds = policy.Decide(before, s, file.Policy, now)
+		}
+		p.Decisions = append(p.Decisions, ds...)
 		// A second act would follow only what the first had done.
 		if acts(ds) {
 			break
 		}
 	}
-	a := &state.Now
-	return plan{
-		Mode: file.Policy.Mode.String(), Count: s.Count, Max: s.Max, Buckets: s.Buckets,
-		Utilization: a.Utilization, FillRate: a.FillRate, Cause: a.Cause, Evidence: a.Evidence(), Decisions: decided,
-		TimeToFull: policy.Seconds(a.TimeToFull),
-	}, nil
+	p.read(&s, &state.Now)
+	return p, nil
+}
+
+// read fills in what was read and found.
+func (p *plan) read(s *policy.Snapshot, a *policy.Assessment) {
+	p.Count, p.Max, p.Buckets, p.Utilization = s.Count, s.Max, s.Buckets, a.Utilization
+	p.FillRate, p.TimeToFull = a.FillRate, policy.Seconds(a.TimeToFull)
+	p.Cause, p.Pattern, p.Confidence, p.Evidence = a.Cause, a.Pattern, a.Confidence, a.Evidence()
+}
+
+// look takes a census. It leaves the kernel's nft tables alone, since a plan changes
+// nothing.
+func look(ctx context.Context, file config.File) (found policy.Census, outcome string) {
+	file.Policy.Census.CountNew = policy.CountNever
+	seen, err := sense.NewScout(file.Namespace).Look(ctx, file.Policy)
+	if err != nil {
+		return policy.Census{}, "none: " + err.Error()
+	}
+	return seen.Census, fmt.Sprintf("%s entries read", policy.Number(seen.Census.Read))
 }
 
 func acts(ds []policy.Decision) bool {
@@ -117,9 +143,12 @@ func acts(ds []policy.Decision) bool {
 func printPlan(w io.Writer, p plan) {
 	cause := "none"
 	if p.Cause != policy.None {
-		cause = string(p.Cause)
+		cause = guard.Diagnosis(p.Cause, p.Pattern, p.Confidence)
 	}
 	fmt.Fprintf(w, "table  %s\nmode   %s\ncause  %s\n", p.Evidence, p.Mode, cause)
+	if p.Census != "" {
+		fmt.Fprintf(w, "census %s\n", p.Census)
+	}
 	if p.Max == 0 {
 		fmt.Fprintln(w, "The kernel keeps no limit (nf_conntrack_max is 0): there is nothing to guard.")
 		return

@@ -51,7 +51,10 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	if err := os.MkdirAll(f.stateDir, 0o750); err != nil {
 		return fmt.Errorf("make the state directory: %w (--state-dir names another)", err)
 	}
-	g := &guard.Guard{Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy, Source: f.source, Writable: writable}
+	g := &guard.Guard{
+		Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy,
+		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), StateDir: f.stateDir,
+	}
 	var damaged *ledger.DamagedError
 	switch l, executor, err := openLedger(f.stateDir); {
 	case errors.As(err, &damaged): // it still watches and advises

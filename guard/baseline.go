@@ -1,0 +1,101 @@
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+const (
+	// baselineFile is in the state directory.
+	baselineFile = "baseline.json"
+	// baselineSize is far more than a week of hours takes.
+	baselineSize = 64 << 10
+	// baselineEvery is how often what was learned is saved: a crash loses as much.
+	baselineEvery = time.Hour
+)
+
+// LoadBaseline reads what an earlier run has learned of the table. Without a file
+// it is nothing, and no error.
+func LoadBaseline(dir string) (policy.Baseline, error) {
+	var b policy.Baseline
+	text, err := readBaseline(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &b)
+	}
+	if err != nil {
+		return b, fmt.Errorf("read the learned baseline %s: %w", filepath.Join(dir, baselineFile), err)
+	}
+	return b, nil
+}
+
+// readBaseline follows no link out of the directory and waits for no pipe: it may
+// belong to another user.
+func readBaseline(dir string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(baselineFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not a regular file")
+	case info.Size() > baselineSize:
+		return nil, fmt.Errorf("%d bytes, more than any baseline has", info.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, baselineSize))
+}
+
+// recallBaseline takes up what was learned. What can't be read is learned anew.
+func (g *Guard) recallBaseline() {
+	g.saved = g.Clock()
+	if g.StateDir == "" {
+		return
+	}
+	b, err := LoadBaseline(g.StateDir)
+	g.state.Baseline = b
+	g.reportForgotten(err)
+}
+
+// keepBaseline saves what was learned now and then.
+func (g *Guard) keepBaseline(now time.Duration) {
+	if now-g.saved >= baselineEvery {
+		g.saved = now
+		g.saveBaseline()
+	}
+}
+
+func (g *Guard) saveBaseline() {
+	if g.StateDir == "" {
+		return
+	}
+	text, err := json.Marshal(g.state.Baseline)
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(g.StateDir, baselineFile), append(text, '\n'), 0o640)
+	}
+	if err != nil {
+		err = fmt.Errorf("save the learned baseline: %w", err)
+	}
+	g.reportForgotten(err)
+}

@@ -1,0 +1,190 @@
+package sense
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// A Scout finds out who fills the table of a network namespace. It has one user at
+// a time.
+//
+// What a source has is told by a census. How fast it makes connections is told by
+// our own nft table where the policy has new connections counted, and otherwise
+// by two censuses: how fast its entries become more.
+type Scout struct {
+	namespace string
+	take      func(context.Context, census.Options) (census.Report, error)
+	install   func(nft.Families) (counter, error)
+	apart     time.Duration // between two readings of the counters, at the least
+
+	before   census.Report // the newest, zero before the first
+	counter  counter       // nil while new connections are not counted
+	families nft.Families  // that the counter counts
+	counts   nft.Counts    // its newest reading
+}
+
+// A counter counts new connections. *nft.Table is the real one.
+type counter interface {
+	Read() (nft.Counts, error)
+	Close() error
+}
+
+// A Sight is what one look has shown.
+type Sight struct {
+	Census   policy.Census
+	Counting bool // new connections are being counted
+	// Uncounted is why they are not, though they should be.
+	Uncounted error
+}
+
+// countApart makes a rate of some connections a second out of two readings, and is
+// not long to wait for.
+const countApart = time.Second
+
+// recent is how old a reading may be for a rate of the present.
+const recent = time.Minute
+
+// NewScout makes a scout for the network namespace at a path, the caller's own if
+// it is empty.
+func NewScout(namespace string) *Scout {
+	return &Scout{
+		namespace: namespace, take: census.Take, apart: countApart,
+		install: func(f nft.Families) (c counter, err error) {
+			err = netns.Do(namespace, func() error {
+				t, err := nft.Install(f)
+				if err == nil {
+					c = t
+				}
+				return err
+			})
+			return c, err
+		},
+	}
+}
+
+// Look takes a census as the policy bounds it, and counts new connections for a
+// second if it says so. That they can't be counted is no failure: the census
+// stands by itself.
+func (s *Scout) Look(ctx context.Context, c policy.Config) (Sight, error) {
+	r, err := s.take(ctx, census.Options{Namespace: s.namespace, Sample: c.Census.Sample, CPU: c.Census.CPU})
+	if err != nil {
+		return Sight{Counting: s.counter != nil}, err
+	}
+	seen := Sight{Census: r.Policy()}
+	if c.Counts() {
+		seen.Uncounted = s.count(ctx, &r, &seen.Census)
+	} else {
+		seen.Uncounted = s.Rest()
+	}
+	seen.Counting = s.counter != nil
+	if !seen.Census.Counted && r.At-s.before.At <= 2*recent {
+		grown(&seen.Census, census.Grown(&s.before, &r))
+	}
+	s.before = r
+	return seen, nil
+}
+
+// count adds rates of new connections to a census.
+func (s *Scout) count(ctx context.Context, r *census.Report, into *policy.Census) error {
+	if err := s.ready(r); err != nil {
+		return err
+	}
+	if err := wait(ctx, s.apart); err != nil {
+		return err
+	}
+	now, err := s.counter.Read()
+	if err != nil {
+		return errors.Join(err, s.Rest())
+	}
+	rates := nft.Between(s.counts, now)
+	s.counts = now
+	counted(into, rates)
+	return nil
+}
+
+// ready has a reading of a counter to start from.
+func (s *Scout) ready(r *census.Report) (err error) {
+	if has := families(r); s.families&has != has {
+		if err := s.Rest(); err != nil {
+			return err
+		}
+		if s.counter, err = s.install(has); err != nil {
+			return err
+		}
+		s.families = has
+	}
+	if was := s.counts.At; was != 0 && r.At-was <= recent {
+		return nil
+	}
+	s.counts, err = s.counter.Read()
+	if errors.Is(err, fs.ErrNotExist) { // taken away by somebody: once more, next time
+		return errors.Join(fmt.Errorf("somebody has removed it: %w", err), s.Rest())
+	}
+	return err
+}
+
+// families are those that have entries. A rule that asks for a connection's state
+// makes the kernel track that family, so only one that is tracked anyway may be
+// counted.
+func families(r *census.Report) (f nft.Families) {
+	if r.IPv6.Entries > 0 {
+		f |= nft.IPv6
+	}
+	if r.IPv6.Entries < r.Table {
+		f |= nft.IPv4
+	}
+	return f
+}
+
+// Rest takes the counter away.
+func (s *Scout) Rest() error {
+	if s.counter == nil {
+		return nil
+	}
+	err := s.counter.Close()
+	s.counter, s.families, s.counts = nil, 0, nft.Counts{}
+	return err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// counted adds counted rates to a census.
+func counted(c *policy.Census, rates nft.Rates) {
+	c.Counted, c.New = true, rates.New
+	for _, r := range rates.Sources {
+		for i := range c.Sources {
+			if c.Sources[i].Prefix == r.Prefix {
+				c.Sources[i].New = r.New
+			}
+		}
+	}
+	if len(rates.Sources) > 0 {
+		c.Fastest = policy.Holder{Prefix: rates.Sources[0].Prefix, New: rates.Sources[0].New}
+	}
+}
+
+// grown adds to a census how fast entries have become more.
+func grown(c *policy.Census, growth []census.Growth) {
+	for _, g := range growth {
+		for i := range c.Sources {
+			if c.Sources[i].Prefix == g.Prefix {
+				c.Sources[i].New = max(g.Rate, 0)
+			}
+		}
+	}
+}

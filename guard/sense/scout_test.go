@@ -1,0 +1,168 @@
+package sense
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+var (
+	hog   = netip.MustParsePrefix("10.0.0.1/32")
+	other = netip.MustParsePrefix("10.0.0.2/32")
+)
+
+// A world is what a scout for tests finds: a table whose hog grows by 100 entries a
+// second, and a counter by which it makes 300 connections a second.
+type world struct {
+	now       time.Duration
+	ipv6      int   // entries of IPv6
+	refuse    error // of the census
+	noNFT     error
+	gone      bool // somebody has removed the counter's table
+	installed []nft.Families
+	closed    int
+}
+
+func (w *world) scout() *Scout {
+	return &Scout{
+		take: func(context.Context, census.Options) (census.Report, error) {
+			w.now += 100 * time.Millisecond
+			held := int(w.now.Seconds() * 100)
+			return census.Report{
+				At: w.now, Full: true, Read: 2 * held, Table: 2 * held, IPv6: census.Figure{Entries: w.ipv6},
+				Sources: []census.Source{
+					{Prefix: hog, Figure: census.Figure{Entries: held, Low: held, High: held, Share: 0.5}},
+					{Prefix: other, Figure: census.Figure{Entries: 10, Low: 10, High: 10}},
+				},
+			}, w.refuse
+		},
+		install: func(f nft.Families) (counter, error) {
+			if w.noNFT != nil {
+				return nil, w.noNFT
+			}
+			w.installed = append(w.installed, f)
+			return w, nil
+		},
+		apart: time.Nanosecond,
+	}
+}
+
+func (w *world) Read() (nft.Counts, error) {
+	if w.gone {
+		w.gone = false
+		return nft.Counts{}, fs.ErrNotExist
+	}
+	w.now += time.Second
+	n := uint64(w.now.Seconds() * 300)
+	return nft.Counts{At: w.now, New: n + 10, Sources: []nft.Source{{Prefix: hog, New: n}}}, nil
+}
+
+func (w *world) Close() error { w.closed++; return nil }
+
+func look(t *testing.T, s *Scout, count policy.Counting) Sight {
+	t.Helper()
+	c := policy.Default()
+	c.Census.CountNew = count
+	seen, err := s.Look(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
+}
+
+func TestScoutCounts(t *testing.T) {
+	w := &world{now: time.Hour}
+	s := w.scout()
+	for range 3 {
+		seen := look(t, s, policy.CountAlways)
+		c := seen.Census
+		if !seen.Counting || seen.Uncounted != nil || !c.Counted || c.Sources[0].New < 299 || c.Sources[0].New > 301 || c.Fastest.Prefix != hog || c.New != c.Fastest.New {
+			t.Errorf("%+v", seen)
+		}
+	}
+	if len(w.installed) != 1 || w.installed[0] != nft.IPv4 || w.closed != 0 {
+		t.Errorf("installed %v, closed %d times", w.installed, w.closed)
+	}
+	w.ipv6 = 5
+	look(t, s, policy.CountAlways)
+	if len(w.installed) != 2 || w.installed[1] != nft.IPv4|nft.IPv6 || w.closed != 1 {
+		t.Errorf("with IPv6: installed %v, closed %d times", w.installed, w.closed)
+	}
+	if seen := look(t, s, policy.CountNever); seen.Counting || w.closed != 2 {
+		t.Errorf("no longer wanted: %+v, closed %d times", seen, w.closed)
+	}
+	if err := s.Rest(); err != nil || w.closed != 2 {
+		t.Errorf("at rest twice: %v, closed %d times", err, w.closed)
+	}
+}
+
+// In mode advise nothing is put into the kernel; two censuses tell the rate.
+func TestScoutComparesTwoCensuses(t *testing.T) {
+	w := &world{now: time.Hour}
+	s := w.scout()
+	if c := look(t, s, policy.CountActing).Census; c.Sources[0].New != 0 {
+		t.Errorf("a rate out of one census: %+v", c.Sources[0])
+	}
+	w.now += 10 * time.Second
+	c := look(t, s, policy.CountActing).Census
+	if c.Counted || c.Sources[0].New < 99 || c.Sources[0].New > 101 || c.Sources[1].New != 0 {
+		t.Errorf("%+v", c.Sources[:2])
+	}
+	w.now += time.Hour
+	if c := look(t, s, policy.CountActing).Census; c.Sources[0].New != 0 {
+		t.Errorf("a rate of long ago: %+v", c.Sources[0])
+	}
+	if len(w.installed) != 0 {
+		t.Errorf("installed %v in mode advise", w.installed)
+	}
+}
+
+// Without the counter the census stands by itself; it is tried again.
+func TestScoutWithoutCounter(t *testing.T) {
+	w := &world{now: time.Hour, noNFT: errors.New("no nf_tables")}
+	s := w.scout()
+	if seen := look(t, s, policy.CountAlways); seen.Counting || seen.Uncounted == nil || seen.Census.Read == 0 {
+		t.Errorf("%+v", seen)
+	}
+	w.noNFT = nil
+	if seen := look(t, s, policy.CountAlways); !seen.Counting || !seen.Census.Counted {
+		t.Errorf("%+v", seen)
+	}
+	w.gone = true
+	if seen := look(t, s, policy.CountAlways); seen.Counting || !errors.Is(seen.Uncounted, fs.ErrNotExist) {
+		t.Errorf("%+v", seen)
+	}
+	if seen := look(t, s, policy.CountAlways); !seen.Counting || len(w.installed) != 2 {
+		t.Errorf("%+v, installed %v", seen, w.installed)
+	}
+}
+
+func TestScoutFails(t *testing.T) {
+	w := &world{refuse: errors.New("not permitted")}
+	if _, err := w.scout().Look(t.Context(), policy.Default()); !errors.Is(err, w.refuse) {
+		t.Errorf("%v", err)
+	}
+}
+
+// It comes back when it is called back.
+func TestScoutIsCalledBack(t *testing.T) {
+	w := &world{now: time.Hour}
+	s := w.scout()
+	s.apart = time.Hour
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("called back"))
+	c := policy.Default()
+	c.Census.CountNew = policy.CountAlways
+	seen, err := s.Look(ctx, c)
+	if err != nil || seen.Uncounted == nil || !strings.Contains(seen.Uncounted.Error(), "called back") {
+		t.Errorf("%+v, %v", seen, err)
+	}
+}
