@@ -54,6 +54,22 @@ func TestRootPlainTable(t *testing.T) {
 	}
 }
 
+// Nothing keeps two guardians apart where the kernel has no owner flag. The one
+// whose table is replaced must see it, though the other has the same rules, and
+// leave it alone.
+func TestRootPlainTableOfAnother(t *testing.T) {
+	plain := settings{families: IPv4 | IPv6, flags: unknownFlag, size: setSize, lapse: setTimeout}
+	ns := loopback(t)
+	first := installIn(t, ns, plain)
+	second := installIn(t, ns, plain)
+	present(t, first, false)
+	present(t, second, true)
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	present(t, second, true)
+}
+
 // leave leaves a plain table behind, as a guardian that died does: one of an
 // earlier version, with a chain that the present one hasn't.
 func leave(t *testing.T, ns string) identity {

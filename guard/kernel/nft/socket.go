@@ -93,16 +93,12 @@ func (s *socket) exchange(each func(attrs []byte) error, msgs ...netlink.Message
 			waiting++
 		}
 	}
-	first := sent[0].Header.Sequence
 	for waiting > 0 {
 		answers, err := s.receive()
 		if err != nil {
 			return err
 		}
 		for _, a := range answers {
-			if a.Header.Seq-first >= uint32(len(sent)) {
-				continue // an answer to somebody who no longer waits
-			}
 			ended, err := answer(a, each)
 			if err != nil {
 				return err
