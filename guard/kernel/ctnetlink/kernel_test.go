@@ -2,8 +2,10 @@ package ctnetlink
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -13,9 +15,25 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns/netnstest"
 )
 
-// inside runs f in a network namespace of its own.
+// maxLock is held, exclusively, by whoever changes nf_conntrack_max or
+// nf_conntrack_buckets of the machine: contrib/lab.MaxLock.
+const maxLock = "/run/lock/conntrack-guardian-max.lock"
+
+// inside runs f in a network namespace of its own, while nobody takes away the
+// room that f's entries need.
 func inside(t testing.TB, f func()) {
 	t.Helper()
+	lock, err := os.OpenFile(maxLock, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := netns.Do(netnstest.New(t), func() error { f(); return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +147,10 @@ func fill(t testing.TB, n int) {
 		}
 		if _, err := unix.Write(fd, batch); err != nil {
 			t.Fatalf("make entry %d: %v", i, err)
+		}
+		// Only failures are answered, before write returns.
+		if n, _, err := unix.Recvfrom(fd, make([]byte, 128), unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+			t.Fatalf("make entries up to %d: an answer of %d bytes, %v", i, n, err)
 		}
 		batch = batch[:0]
 	}
