@@ -37,7 +37,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 
 func newRoot() *cobra.Command {
 	root := program.Root("guardian-lab", "Disposable NAT gateways, their traffic and their trouble")
-	root.AddCommand(demoCommand(), fillCommand(), floodCommand(), cleanupCommand())
+	root.AddCommand(demoCommand(), fillCommand(), floodCommand(), benchCommand(), cleanupCommand())
 	return root
 }
 

@@ -90,6 +90,15 @@ func TestUsage(t *testing.T) {
 		{"flood --rate -1", program.Misused},
 		{"flood --for 0s", program.Misused},
 		{"flood --tcp -1", program.Misused},
+		{"bench", program.Done},
+		{"bench nonsense", program.Misused},
+		{"bench census now", program.Misused},
+		{"bench census --rounds 0", program.Misused},
+		{"bench census --sizes 999", program.Misused},
+		{"bench census --sizes 2000,many", program.Misused},
+		{"bench census --program /nonexistent", program.Failed},
+		{"bench read", program.Misused},
+		{"bench read nonsense", program.Misused},
 		{"cleanup now", program.Misused},
 	} {
 		var stdout, stderr bytes.Buffer
