@@ -108,6 +108,7 @@ func BenchmarkBetween(b *testing.B) {
 // without the table, in turns: the medians of five runs of each.
 func BenchmarkRootForwarding(b *testing.B) {
 	const flows, runs = 100_000, 5
+	room(b)
 	for range b.N {
 		took := map[bool][]float64{}
 		for range runs {
