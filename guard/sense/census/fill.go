@@ -52,30 +52,31 @@ func (t *tally) fillKinds(r *Report, s scale) {
 }
 
 func (t *tally) fillLists(r *Report, s scale) {
-	unsure := int(t.sources.offset)
-	for _, at := range top(&t.sources) {
-		r.Sources = append(r.Sources, Source{prefix(at.key), s.figure(int(at.count), unsure)})
+	for _, at := range top(t.sources) {
+		r.Sources = append(r.Sources, Source{prefix(at.key), figureOf(s, t.sources, at)})
 	}
-	unsure = int(t.destinations.offset)
-	for _, at := range top(&t.destinations) {
-		r.Destinations = append(r.Destinations, Address{at.key.Netip(), s.figure(int(at.count), unsure)})
+	for _, at := range top(t.destinations) {
+		r.Destinations = append(r.Destinations, Address{at.key.Netip(), figureOf(s, t.destinations, at)})
 	}
-	unsure = int(t.services.offset)
-	for _, at := range top(&t.services) {
+	for _, at := range top(t.services) {
 		r.Services = append(r.Services, Service{
 			Addr: at.key.dst.Netip(), Port: at.key.port, Proto: protocolName(uint8(at.key.proto)),
-			Figure: s.figure(int(at.count), unsure),
+			Figure: figureOf(s, t.services, at),
 		})
 	}
-	unsure = int(t.pools.offset)
-	for _, at := range top(&t.pools) {
+	for _, at := range top(t.pools) {
 		r.Pools = append(r.Pools, Pool{
 			NAT: at.key.nat.Netip(), Dst: at.key.dst.Netip(), Port: at.key.port,
 			Proto: protocolName(uint8(at.key.proto)), Zone: at.key.zone,
 			Lowest: at.note.lowest, Highest: at.note.highest, Ports: naturalPorts,
-			Figure: s.figure(int(at.count), unsure),
+			Figure: figureOf(s, t.pools, at),
 		})
 	}
+}
+
+// figureOf is the figure of a key that a sketch has counted.
+func figureOf[K comparable, V any](s scale, of *sketch[K, V], at slot[K, V]) Figure {
+	return s.figure(int(at.count), int(of.offset))
 }
 
 // prefix is that of a source: all of an IPv4 address, or the network of an IPv6

@@ -20,3 +20,7 @@ type pool struct {
 
 // ports are the lowest and the highest source port seen.
 type ports struct{ lowest, highest uint16 }
+
+func (p ports) join(other ports) ports {
+	return ports{min(p.lowest, other.lowest), max(p.highest, other.highest)}
+}

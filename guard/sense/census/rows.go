@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +17,7 @@ const rows = 100
 // top returns the slots with the largest counts, largest first. Equal ones are
 // in the order of their keys' bytes, so the list does not depend on the seed.
 func top[K comparable, V any](s *sketch[K, V]) []slot[K, V] {
+	s.settle()
 	largest := make([]slot[K, V], 0, rows+1)
 	for i := range s.slots {
 		at := &s.slots[i]
@@ -37,11 +37,6 @@ func larger[K comparable, V any](a, b *slot[K, V]) int {
 		return c
 	}
 	return bytes.Compare(raw(&a.key), raw(&b.key))
-}
-
-// raw is the memory of a key, which has no padding.
-func raw[K comparable](key *K) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(key)), unsafe.Sizeof(*key))
 }
 
 // byEntries orders figures, the larger one first.

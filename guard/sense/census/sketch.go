@@ -28,14 +28,24 @@ import (
 // Whoever opens connections chooses the keys. So the hash is seeded at random:
 // nobody can aim at one place of the table.
 //
-// Beside its counter a key has a note, which add leaves to the caller.
+// A key that is added waits until there are enough for a batch. Their slots are
+// then fetched from memory all at once instead of one after the other, which takes
+// most of the time where the kernel's own work has pushed them out of the cache.
 type sketch[K comparable, V any] struct {
 	seed   maphash.Seed
 	slots  []slot[K, V] // a power of two; a key is at its hash or right behind
 	used   int          // slots with a counter
 	room   int          // C
 	offset uint32
+
+	join    func(old, added V) V
+	waiting [batch]waiting[K, V]
+	waits   int
+	fetched uint32 // of no meaning; without it the compiler would not fetch
 }
+
+// batch is how many keys wait at most.
+const batch = 64
 
 // A slot with a count of 0 is free.
 type slot[K comparable, V any] struct {
@@ -44,39 +54,74 @@ type slot[K comparable, V any] struct {
 	count uint32
 }
 
-// newSketch makes a sketch of 1 << bits slots, three quarters of which it fills:
-// probes stay short, and one slot is always free. K must have no padding.
-func newSketch[K comparable, V any](bits int) sketch[K, V] {
-	n := 1 << bits
-	return sketch[K, V]{seed: maphash.MakeSeed(), slots: make([]slot[K, V], n), room: n / 4 * 3}
+type waiting[K comparable, V any] struct {
+	note V
+	key  K
+	hash uint64
 }
 
-// add counts key once more and returns its slot, which stays there until the
-// next call. A slot whose count is 1 is new, and its note the zero value.
-func (s *sketch[K, V]) add(key K) *slot[K, V] {
-	at := s.find(key)
-	if at.count == 0 {
-		if s.used == s.room {
-			s.purge()
-			at = s.find(key)
-		}
+// newSketch makes a sketch of 1 << bits slots, three quarters of which it fills:
+// probes stay short, and one slot is always free. K must have no padding.
+//
+// A key has a note beside its counter: what join makes of those it was added
+// with, since it last had no counter. Without join it is the first of them.
+func newSketch[K comparable, V any](bits int, join func(old, added V) V) *sketch[K, V] {
+	n := 1 << bits
+	return &sketch[K, V]{seed: maphash.MakeSeed(), slots: make([]slot[K, V], n), room: n / 4 * 3, join: join}
+}
+
+// add counts key once more, at the next settle.
+func (s *sketch[K, V]) add(key K, note V) {
+	w := &s.waiting[s.waits]
+	w.key, w.note = key, note
+	w.hash = s.hash(&w.key)
+	if s.waits++; s.waits == batch {
+		s.settle()
+	}
+}
+
+// settle counts the keys that wait. The slots are complete only after it.
+func (s *sketch[K, V]) settle() {
+	ready := s.waiting[:s.waits]
+	for i := range ready {
+		s.fetched += s.slots[ready[i].hash&uint64(len(s.slots)-1)].count
+	}
+	for i := range ready {
+		s.count(&ready[i])
+	}
+	s.waits = 0
+}
+
+func (s *sketch[K, V]) count(w *waiting[K, V]) {
+	at := s.find(w.hash, &w.key)
+	switch {
+	case at.count == 0 && s.used == s.room:
+		s.purge()
+		at = s.find(w.hash, &w.key)
+		fallthrough
+	case at.count == 0:
 		s.used++
-		at.key = key
+		at.key, at.note = w.key, w.note
+	case s.join != nil:
+		at.note = s.join(at.note, w.note)
 	}
 	at.count++
-	return at
+}
+
+func (s *sketch[K, V]) hash(key *K) uint64 { return maphash.Bytes(s.seed, raw(key)) }
+
+// raw is the memory of a key, which has no padding.
+func raw[K comparable](key *K) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(key)), unsafe.Sizeof(*key))
 }
 
 // find returns the slot of a key, or the free one that it is to have.
-func (s *sketch[K, V]) find(key K) *slot[K, V] {
-	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&key)), unsafe.Sizeof(key))
-	i := maphash.Bytes(s.seed, bytes)
-	for {
+func (s *sketch[K, V]) find(hash uint64, key *K) *slot[K, V] {
+	for i := hash; ; i++ {
 		at := &s.slots[i&uint64(len(s.slots)-1)]
-		if at.count == 0 || at.key == key {
+		if at.count == 0 || at.key == *key {
 			return at
 		}
-		i++
 	}
 }
 
@@ -97,7 +142,7 @@ func (s *sketch[K, V]) purge() {
 		*at = slot[K, V]{}
 		if moved.count > m {
 			moved.count -= m
-			*s.find(moved.key) = moved
+			*s.find(s.hash(&moved.key), &moved.key) = moved
 			s.used++
 		}
 	}
@@ -136,5 +181,5 @@ func (s *sketch[K, V]) median() uint32 {
 // reset forgets all keys.
 func (s *sketch[K, V]) reset() {
 	clear(s.slots)
-	s.used, s.offset = 0, 0
+	s.used, s.offset, s.waits = 0, 0, 0
 }

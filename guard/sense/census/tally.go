@@ -27,10 +27,10 @@ type tally struct {
 	remaining [classes]histogram
 	silent    [classes]uint32
 
-	sources      sketch[ctnetlink.Addr, struct{}]
-	destinations sketch[ctnetlink.Addr, struct{}]
-	services     sketch[service, struct{}]
-	pools        sketch[pool, ports]
+	sources      *sketch[ctnetlink.Addr, struct{}]
+	destinations *sketch[ctnetlink.Addr, struct{}]
+	services     *sketch[service, struct{}]
+	pools        *sketch[pool, ports]
 
 	timeouts timeouts
 	tcp      [256]rule // by state
@@ -41,10 +41,10 @@ type tally struct {
 // newTally makes a tally for a namespace with these timeouts.
 func newTally(t timeouts) *tally {
 	return &tally{
-		sources:      newSketch[ctnetlink.Addr, struct{}](addressSlots),
-		destinations: newSketch[ctnetlink.Addr, struct{}](addressSlots),
-		services:     newSketch[service, struct{}](serviceSlots),
-		pools:        newSketch[pool, ports](poolSlots),
+		sources:      newSketch[ctnetlink.Addr, struct{}](addressSlots, nil),
+		destinations: newSketch[ctnetlink.Addr, struct{}](addressSlots, nil),
+		services:     newSketch[service, struct{}](serviceSlots, nil),
+		pools:        newSketch[pool, ports](poolSlots, ports.join),
 		timeouts:     t,
 		tcp:          t.tcpRules(),
 		others:       t.protocolRules(),
@@ -110,14 +110,14 @@ func (t *tally) addEnds(e *ctnetlink.Entry) {
 	if e.Family == unix.AF_INET6 {
 		clear(source[8:])
 	}
-	t.sources.add(source)
-	t.destinations.add(e.Orig.Dst)
+	t.sources.add(source, struct{}{})
+	t.destinations.add(e.Orig.Dst, struct{}{})
 
 	to := service{dst: e.Orig.Dst, port: e.Orig.DstPort, proto: uint16(e.Proto)}
 	if e.Proto == unix.IPPROTO_GRE {
 		to.port = 0 // its key is that of a call, not of a service
 	}
-	t.services.add(to)
+	t.services.add(to, struct{}{})
 	if e.Status&ctnetlink.StatusSrcNAT != 0 && hasPorts(e.Proto) {
 		t.addPort(e)
 	}
@@ -125,17 +125,11 @@ func (t *tally) addEnds(e *ctnetlink.Entry) {
 
 // addPort counts a port that source NAT took: the reply comes to it.
 func (t *tally) addPort(e *ctnetlink.Entry) {
-	at := t.pools.add(pool{
+	port := e.Reply.DstPort
+	t.pools.add(pool{
 		nat: e.Reply.Dst, dst: e.Reply.Src,
 		port: e.Reply.SrcPort, proto: uint16(e.Proto), zone: e.Zone,
-	})
-	port := e.Reply.DstPort
-	if at.count == 1 {
-		at.note = ports{lowest: port, highest: port}
-		return
-	}
-	at.note.lowest = min(at.note.lowest, port)
-	at.note.highest = max(at.note.highest, port)
+	}, ports{port, port})
 }
 
 // hasPorts reports whether a protocol has source ports that NAT chooses from.

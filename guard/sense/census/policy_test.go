@@ -1,0 +1,105 @@
+package census
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+func TestPolicy(t *testing.T) {
+	nat, dst := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("198.51.100.1")
+	figure := func(n int) Figure { return Figure{Entries: n, Low: n - 10, High: n + 10, Share: float64(n) / 1000} }
+	r := Report{
+		At: time.Minute, Read: 100, Table: 1000,
+		Closing: figure(100), DeadUDP: figure(200), Opening: figure(300), Idle: figure(400),
+		Pools: []Pool{
+			{NAT: nat, Dst: dst, Port: 443, Proto: "tcp", Lowest: 1024, Highest: 2000, Figure: figure(500)},
+			{NAT: dst, Figure: figure(20)},
+		},
+	}
+	for i := range 20 {
+		r.Sources = append(r.Sources, Source{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32), figure(90 - i)})
+	}
+	want := policy.Census{
+		At: time.Minute, Read: 100, Table: 1000,
+		Closing: policy.Share{Share: .1, Low: .09, High: .11},
+		DeadUDP: policy.Share{Share: .2, Low: .19, High: .21},
+		Opening: policy.Share{Share: .3, Low: .29, High: .31},
+		Idle:    policy.Share{Share: .4, Low: .39, High: .41},
+		Pool:    policy.Pool{NAT: nat, Dst: dst, Port: 443, Proto: "tcp", Used: 500, Lowest: 1024, Highest: 2000},
+	}
+	for i := range want.Sources {
+		n := float64(90 - i)
+		want.Sources[i] = policy.Holder{
+			Prefix: r.Sources[i].Prefix,
+			Share:  policy.Share{Share: n / 1000, Low: (n - 10) / 1000, High: (n + 10) / 1000},
+		}
+	}
+	if diff := cmp.Diff(want, r.Policy(), addresses); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPolicyOfAnEmptyTable(t *testing.T) {
+	r := count(nil, defaults())
+	if got := r.Policy(); got != (policy.Census{}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// sources is a report of what sources hold.
+func sources(at time.Duration, n ...int) *Report {
+	r := &Report{At: at}
+	for i, n := range n {
+		r.Sources = append(r.Sources, Source{one(i), Figure{Entries: n}})
+	}
+	return r
+}
+
+// one is the i-th source.
+func one(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
+}
+
+func TestGrown(t *testing.T) {
+	before, after := sources(time.Minute, 100, 90, 80), sources(70*time.Second, 100, 200, 60, 50)
+	want := []Growth{{one(1), 11}, {one(3), 5}, {one(0), 0}, {one(2), -2}}
+	if diff := cmp.Diff(want, Grown(before, after), addresses); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Where the list is full, a source that is not in it may hold as much as its last.
+func TestGrownOutOfAFullList(t *testing.T) {
+	before := sources(0)
+	for i := range rows {
+		before.Sources = append(before.Sources, Source{one(1000 + i), Figure{Entries: 300 - i}})
+	}
+	want := []Growth{{one(0), float64(500-(300-rows+1)) / 10}}
+	if diff := cmp.Diff(want, Grown(before, sources(10*time.Second, 500)), addresses); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGrownRefusesWhatCannotBeCompared(t *testing.T) {
+	good := func() (*Report, *Report) { return sources(time.Second, 1), sources(2*time.Second, 2) }
+	if a, b := good(); len(Grown(a, b)) != 1 {
+		t.Fatal("this shows nothing")
+	}
+	for name, spoil := range map[string]func(a, b *Report){
+		"no time between":     func(a, b *Report) { a.At = b.At },
+		"the wrong way round": func(a, b *Report) { a.At, b.At = b.At, a.At },
+		"another depth":       func(a, _ *Report) { a.Full = true },
+		"another drill-down":  func(_, b *Report) { b.Source = "10.0.0.0/8" },
+	} {
+		a, b := good()
+		spoil(a, b)
+		if got := Grown(a, b); got != nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
