@@ -27,8 +27,8 @@ type Entry struct {
 	Zone        uint16 // 0 is the default zone
 	Family      uint8  // unix.AF_INET or unix.AF_INET6
 	Proto       uint8  // unix.IPPROTO_*
-	TCPState    uint8  // TCP_CONNTRACK_*, 0 for another protocol
-	Offloaded   bool   // in a flow table: it has no timeout of its own (IPS_OFFLOAD)
+	TCPState    uint8  // TCP_CONNTRACK_*, which may be one without a name here; 0 for another protocol or if offloaded
+	Offloaded   bool   // in a flow table: it has no timeout of its own (IPS_OFFLOAD, or the kernel told none)
 }
 
 // Status bits of an entry, enum ip_conntrack_status in

@@ -185,7 +185,7 @@ func unstreamed(b []byte) (list []reception) {
 func FuzzDatagrams(f *testing.F) {
 	e := entry(flow(unix.IPPROTO_TCP, "10.0.0.1", "192.0.2.1", 40001, 443))
 	v6 := entry(flow(unix.IPPROTO_ICMPV6, "2001:db8::1", "2001:db8:1::1", 78, 128<<8))
-	first := answer(ctNew, 0, bodies(f, readRecorded(f))[0]) // more of them take a minute each to minimize
+	first := answer(ctNew, 0, bodies(f, readRecorded(f))[0])
 	f.Add(streamed(reception{datagram: first}, reception{datagram: done()}), uint8(0))
 	f.Add(streamed(reception{datagram: slices.Concat(e, v6)}, reception{datagram: slices.Concat(v6, done())}), uint8(0))
 	f.Add(streamed(reception{datagram: e}, reception{datagram: e, sender: 1}, reception{sender: 2}, reception{datagram: done()}), uint8(2))
@@ -193,6 +193,9 @@ func FuzzDatagrams(f *testing.F) {
 	f.Add(streamed(reception{datagram: answer(unix.NLMSG_DONE, unix.NLM_F_DUMP_INTR, errno(0))}), uint8(0))
 	f.Add(streamed(reception{datagram: slices.Concat(e[:8], errno(1), e[12:], e, answer(unix.NLMSG_NOOP, 0, nil))}, reception{datagram: done()[:18]}), uint8(1))
 	f.Fuzz(func(t *testing.T, stream []byte, stop uint8) {
+		if len(stream) > 2048 {
+			return // says nothing that shorter ones don't, and takes minutes to minimize
+		}
 		list := unstreamed(stream)
 		want, ended := expected(list)
 		if stop > 0 && len(want) >= int(stop) {
