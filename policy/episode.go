@@ -18,6 +18,7 @@ type Episode struct {
 	shaped   time.Duration    // boot clock when Pattern was named
 	patterns several[Pattern] // named so far
 	counted  bool             // a census has been reported
+	losing   bool             // losses have been reported
 	phase    time.Duration    // boot clock since when what is done or said once has not been
 	said     said
 }
@@ -57,6 +58,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		}
 		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now, phase: now, trouble: now}
 		e.rename(a, now)
+		e.losing = a.losing()
 		return []Decision{st.decision(Open, a.Evidence())}
 	case a.Cause == None && e.Name != "" && (quiet >= c.Watch.Calm && a.Utilization < middle(c) || quiet >= lull*c.Watch.Calm):
 		d := st.decision(Close, "calm for "+Span(quiet)+" after "+Span(e.trouble-e.Since)+" of trouble")
@@ -72,17 +74,21 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 	switch {
 	case st.renames(c, now):
 		e.rename(a, now)
-		e.counted = e.counted || st.counted()
 	case st.reshapes(c, now):
 		e.reshape(a, now)
-		e.counted = e.counted || st.counted()
-	case st.uncounted() && st.counted() && a.Cause == e.Cause:
+	case a.Cause != e.Cause:
+		return nil
+	case st.uncounted() && st.counted():
 		return st.census(now)
-	default:
+	case e.losing || !a.losing():
 		return nil
 	}
+	e.losing, e.counted = e.losing || a.losing(), e.counted || st.counted()
 	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
+
+// losing reports whether the cause has cost connections, not only might.
+func (a *Assessment) losing() bool { return a.lost.explains(a.Cause) > 0 }
 
 // census reports the first census of the episode.
 func (st *State) census(now time.Duration) []Decision {

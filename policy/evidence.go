@@ -24,7 +24,8 @@ func (a *Assessment) figures() string {
 		parts = append(parts, fmt.Sprintf("filling at %s/s, full in %s", Number(int(a.FillRate)), Span(a.TimeToFull)))
 	}
 	parts = append(parts, a.lossEvidence()...)
-	if a.Cause == HashChains {
+	// The hash table is shared: chains may be long by other namespaces' entries.
+	if a.Cause == HashChains && a.Chain >= 1 {
 		parts = append(parts, fmt.Sprintf("mean chain %.1f", a.Chain))
 	}
 	return strings.Join(parts, ", ")

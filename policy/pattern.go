@@ -142,22 +142,27 @@ func hoursText(n int) string {
 	return Number(n) + " hours"
 }
 
+// explains is how many of the losses a cause explains.
+func (l losses) explains(c Cause) uint64 {
+	switch c {
+	case TableFull:
+		return l.full
+	case SNATPorts:
+		return l.snat
+	case HashChains:
+		return l.chains
+	case MemoryShort:
+		return l.memory
+	case Unknown:
+		return l.unknown
+	}
+	return 0
+}
+
 // surety is the confidence in a cause from 0 to 1: the share of what was lost that
 // it explains, or without losses how near the figure is to where they begin.
 func (a *Assessment) surety(cause Cause, c *Config) float64 {
-	var explained uint64
-	switch cause {
-	case TableFull:
-		explained = a.lost.full
-	case SNATPorts:
-		explained = a.lost.snat
-	case HashChains:
-		explained = a.lost.chains
-	case MemoryShort:
-		explained = a.lost.memory
-	case Unknown:
-		explained = a.lost.unknown
-	}
+	explained := a.lost.explains(cause)
 	switch {
 	case explained > 0:
 		return float64(explained) / float64(a.lost.sum())

@@ -46,6 +46,7 @@ type watcher struct {
 	cause   Cause                     // as named then
 	pattern Pattern                   // as named last
 	counted bool                      // a census has been reported in this episode
+	losing  bool                      // losses have been, too
 }
 
 // phase is one stretch of steady conditions, begun by what may happen to a gateway.
@@ -115,7 +116,7 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 			t.Fatalf("episode %q opens with cause %q while %q is open", d.Episode, d.Cause, w.open)
 		}
 		w.open, w.named, w.cause = d.Episode, m.now, d.Cause
-		w.pattern, w.counted = d.Pattern, m.st.Episode.counted
+		w.pattern, w.counted, w.losing = d.Pattern, m.st.Episode.counted, m.st.Episode.losing
 	case Diagnose:
 		w.named, w.cause = w.diagnosed(d)
 	case Close:
@@ -140,10 +141,10 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 
 // diagnosed checks that a diagnosis says something new: another cause after the
 // last one had time to show, another pattern, or for the first time in the episode
-// what a census found.
+// what a census found or that connections are lost.
 func (w *watcher) diagnosed(d Decision) (named time.Duration, cause Cause) {
-	news := d.Pattern != NoPattern && d.Pattern != w.pattern || w.m.st.Episode.counted && !w.counted
-	w.pattern, w.counted = d.Pattern, w.m.st.Episode.counted
+	news := d.Pattern != NoPattern && d.Pattern != w.pattern || w.m.st.Episode.counted && !w.counted || w.m.st.Episode.losing && !w.losing
+	w.pattern, w.counted, w.losing = d.Pattern, w.m.st.Episode.counted, w.m.st.Episode.losing
 	if d.Cause == w.cause && !news {
 		w.t.Fatalf("cause %s and pattern %q named again", d.Cause, d.Pattern)
 	}
