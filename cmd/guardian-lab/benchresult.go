@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -50,16 +50,17 @@ type benchTarget struct {
 }
 
 func newBenchResult(rounds int) benchResult {
-	return benchResult{Kernel: kernelRelease(), CPUs: runtime.NumCPU(), Rounds: rounds}
+	return benchResult{Kernel: kernelVersion(), CPUs: runtime.NumCPU(), Rounds: rounds}
 }
 
-// kernelRelease is the running kernel's: "6.18.5".
-func kernelRelease() string {
+// kernelVersion is the running kernel's, "6.18": what follows is a distribution's
+// or a builder's own.
+func kernelVersion() string {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		panic("guardian-lab: uname: " + err.Error()) // fails for no valid argument
 	}
-	return string(name.Release[:bytes.IndexByte(name.Release[:], 0)])
+	return regexp.MustCompile(`^\d+\.\d+`).FindString(unix.ByteSliceToString(name.Release[:]))
 }
 
 // summarize works out the figures of a row whose runs are complete.
@@ -114,7 +115,7 @@ func megabytes(row benchRow) float64 { return float64(row.RSS) / megabyte }
 // write prints Markdown.
 func (r *benchResult) write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d CPUs, Linux %s, %d rounds\n\n", r.CPUs, r.Kernel, r.Rounds)
+	fmt.Fprintf(&b, "%d CPUs, Linux %s, medians of %d\n\n", r.CPUs, r.Kernel, r.Rounds)
 	b.WriteString("| entries | read by | CPU s | × floor | wall s | peak RSS MB |\n|--:|---|--:|--:|--:|--:|\n")
 	for _, size := range r.Sizes {
 		entries := policy.Number(size.Entries)

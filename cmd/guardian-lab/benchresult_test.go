@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func example() benchResult {
 		}
 	}
 	missing := contender{Name: thePipeline, What: "`conntrack | sort`", Missing: "not installed: apt install conntrack"}
-	r := benchResult{Kernel: "6.18.5", CPUs: 2, Rounds: 1, Sizes: []benchSize{
+	r := benchResult{Kernel: "6.18", CPUs: 2, Rounds: 1, Sizes: []benchSize{
 		{65_536, []benchRow{
 			row(theFloor, "the floor", 0.2, 1, 0.21, 6_000_000),
 			row(theFull, "full", 0.22, 1.1, 0.23, 11_900_000),
@@ -62,7 +63,7 @@ func example() benchResult {
 }
 
 func TestBenchMarkdown(t *testing.T) {
-	want := "2 CPUs, Linux 6.18.5, 1 rounds\n" + `
+	want := "2 CPUs, Linux 6.18, medians of 1\n" + `
 | entries | read by | CPU s | × floor | wall s | peak RSS MB |
 |--:|---|--:|--:|--:|--:|
 | 65,536 | the floor | 0.200 | 1.00 | 0.210 | 6.0 |
@@ -100,12 +101,23 @@ func TestBenchJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"kernel":"6.18.5","cpus":2,"rounds":1,"sizes":[{"entries":65536,"contenders":[{"name":"floor","what":"the floor","missing":"","cpu":0.2,"ratio":1,"wall":0.21,"rss":6000000,"runs":[{"cpu":0.2,"wall":0.21,"rss":6000000}]}`,
+		`"kernel":"6.18","cpus":2,"rounds":1,"sizes":[{"entries":65536,"contenders":[{"name":"floor","what":"the floor","missing":"","cpu":0.2,"ratio":1,"wall":0.21,"rss":6000000,"runs":[{"cpu":0.2,"wall":0.21,"rss":6000000}]}`,
 		`"missing":"not installed: apt install conntrack","cpu":0,"ratio":0,"wall":0,"rss":0,"runs":[]}`,
 		`"targets":[{"what":"full census: CPU time, × floor","limit":1.15,"worst":1.2,"at":1048576,"met":false}`,
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s\nlacks %s", text, want)
 		}
+	}
+}
+
+func TestKernelVersion(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := kernelVersion()
+	if !strings.HasPrefix(string(text), got+".") || strings.Count(got, ".") != 1 {
+		t.Errorf("%q of %q", got, text)
 	}
 }
