@@ -42,6 +42,7 @@ func benchCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(benchCensusCommand(&bench{}), benchReadCommand())
+	cmd.AddCommand(benchForwardingCommand(newForwardBench()), benchGuardCommand())
 	return cmd
 }
 

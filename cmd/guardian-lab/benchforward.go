@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+const (
+	// forwardTimeout is how many seconds a flow of the flood stays in the table. The
+	// kernel takes expired entries away as it meets them in lookups and gc, so that
+	// 50,000 new flows a second keep about 500,000 entries.
+	forwardTimeout = 8
+	// forwardClients is how many connections a second well-behaved clients make.
+	forwardClients = 200
+)
+
+// forwardSizes have room for whatever rate the generator comes to.
+var forwardSizes = lab.Sizes{Max: 1 << 22, Buckets: 1 << 20}
+
+// A forwardBench is one run of `bench forwarding`.
+type forwardBench struct {
+	rates  []int // new flows per second; 0 is as fast as it goes
+	rounds int
+	length time.Duration // of what is measured, each time
+	json   bool
+
+	fill, settle time.Duration // of flood before the first, and before each other, measurement
+	self         string        // path of this program, which plays the guard
+	line         *program.Line
+}
+
+func newForwardBench() *forwardBench {
+	return &forwardBench{fill: 20 * time.Second, settle: 4 * time.Second}
+}
+
+func benchForwardingCommand(b *forwardBench) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "forwarding",
+		Short: "Show what forwarding and the daemon's tick lose to a census",
+		Long: `Flood a gateway with new connections, all of which are answered and acknowledged,
+beside the ordinary ones of well-behaved clients, while the guard's real loop
+watches in a process of its own, in mode advise, and has trouble all the time:
+
+  none      it takes no census
+  sample    a sample of 20,000 with half a CPU, begun again as soon as a policy
+            allows, and new connections counted by source in its nft table
+  full      full censuses with half a CPU, one after the other
+
+In each round all three take a turn, each round in another order. Measured are the
+flows that got through, what the clients met with, the time of their handshakes,
+and how late the loop's ticks come, ten a second.
+
+The machine's nf_conntrack_max and nf_conntrack_buckets are raised for the run and
+put back. Entries expire after 8 seconds, so that the table stays of a size.`,
+		Args: program.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := b.understand(); err != nil {
+				return err
+			}
+			return b.run(cmd)
+		},
+	}
+	cmd.Flags().IntSliceVar(&b.rates, "rate", []int{50_000, 0}, "new flows per second, `N,...`; 0 is as fast as it goes")
+	cmd.Flags().IntVar(&b.rounds, "rounds", 3, "how often each has its turn")
+	cmd.Flags().DurationVar(&b.length, "for", 15*time.Second, "how long each turn is measured")
+	program.JSONFlag(cmd, &b.json)
+	return cmd
+}
+
+// understand checks the command line before anything is changed.
+func (b *forwardBench) understand() (err error) {
+	if len(b.rates) == 0 || b.rounds < 1 {
+		return program.Misuse("%d rates, %d rounds: there must be one of each", len(b.rates), b.rounds)
+	}
+	for _, rate := range b.rates {
+		if rate < 0 {
+			return program.Misuse("a rate of %d: it must not be negative", rate)
+		}
+	}
+	if b.length < time.Second {
+		return program.Misuse("%s are too short to measure: --for must be a second at least", b.length)
+	}
+	if err := needRoot(); err != nil {
+		return err
+	}
+	if b.self == "" {
+		if b.self, err = os.Executable(); err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+	}
+	return nil
+}
+
+func (b *forwardBench) run(cmd *cobra.Command) error {
+	b.line = program.NewLine(cmd.ErrOrStderr())
+	defer b.line.End()
+	r := newForwardResult(b)
+	for _, rate := range b.rates {
+		err := withGateway(cmd, forwardSizes, func(ctx context.Context, g *lab.Gateway) error {
+			rows, err := b.flooded(ctx, g, rate)
+			r.Rates = append(r.Rates, forwardRate{rate, rows})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	b.line.End()
+	r.judge()
+	if b.json {
+		return program.PrintJSON(cmd.OutOrStdout(), r)
+	}
+	return r.write(cmd.OutOrStdout())
+}
+
+// flooded measures all conditions under a flood.
+func (b *forwardBench) flooded(ctx context.Context, g *lab.Gateway, rate int) ([]forwardRow, error) {
+	if err := g.SetTimeouts(map[string]int{"tcp_timeout_established": forwardTimeout}); err != nil {
+		return nil, err
+	}
+	flood := lab.Flood{Pattern: lab.Assured, Rate: rate, For: b.fill}
+	b.line.Show(rateText(rate)+": filling the table", true)
+	if _, err := g.Flood(ctx, flood); err != nil {
+		return nil, err
+	}
+	rows := forwardRows()
+	for round := range b.rounds {
+		for i := range rows {
+			row := &rows[(i+round)%len(rows)]
+			b.line.Show(fmt.Sprintf("%s, round %d of %d: %s", rateText(rate), round+1, b.rounds, row.What), false)
+			run, err := b.turn(ctx, g, flood, row.Name)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", rateText(rate), row.What, err)
+			}
+			row.Runs = append(row.Runs, run)
+		}
+	}
+	for i := range rows {
+		rows[i].summarize()
+	}
+	return rows, nil
+}
+
+// rateText is a rate for people.
+func rateText(rate int) string {
+	if rate == 0 {
+		return "as many new flows as it goes"
+	}
+	return policy.Number(rate) + " new flows a second"
+}

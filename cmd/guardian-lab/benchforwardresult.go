@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// A forwardResult is what `bench forwarding` found.
+type forwardResult struct {
+	Kernel  string          `json:"kernel"`
+	CPUs    int             `json:"cpus"`
+	Rounds  int             `json:"rounds"`
+	For     float64         `json:"for"` // seconds that each turn was measured
+	Rates   []forwardRate   `json:"rates"`
+	Targets []forwardTarget `json:"targets"`
+}
+
+// A forwardRate is what it found under one flood.
+type forwardRate struct {
+	Rate int          `json:"rate"` // new flows per second asked for, 0 for all that go
+	Rows []forwardRow `json:"conditions"`
+}
+
+// A forwardRow is a condition and what its runs came to.
+type forwardRow struct {
+	Name      string       `json:"name"`
+	What      string       `json:"what"`
+	Forwarded float64      `json:"forwarded"` // flows per second, median
+	Lowest    float64      `json:"lowest"`
+	Highest   float64      `json:"highest"`
+	Runs      []forwardRun `json:"runs"` // by round
+}
+
+// A forwardTarget compares a condition with the one without a census.
+type forwardTarget struct {
+	Rate  int     `json:"rate"`
+	Name  string  `json:"condition"`
+	What  string  `json:"what"`
+	Limit float64 `json:"limit"`
+	Got   float64 `json:"got"`
+	Met   bool    `json:"met"`
+}
+
+func newForwardResult(b *forwardBench) forwardResult {
+	return forwardResult{
+		Kernel: kernelVersion(), CPUs: runtime.NumCPU(), Rounds: b.rounds, For: b.length.Seconds(),
+		Targets: []forwardTarget{},
+	}
+}
+
+// forwardRows are the conditions, the one to compare with first.
+func forwardRows() []forwardRow {
+	return []forwardRow{
+		{Name: noCensus, What: "no census"},
+		{Name: sampleCensuses, What: "samples of 20,000, new flows counted"},
+		{Name: fullCensuses, What: "full censuses"},
+	}
+}
+
+// summarize works out the figures of a row whose runs are complete.
+func (r *forwardRow) summarize() {
+	rates := r.figure(func(run forwardRun) float64 { return run.Forwarded })
+	r.Forwarded = median(rates)
+	r.Lowest, r.Highest = slices.Min(rates), slices.Max(rates)
+}
+
+// figure is one figure of all runs.
+func (r *forwardRow) figure(of func(forwardRun) float64) (all []float64) {
+	for _, run := range r.Runs {
+		all = append(all, of(run))
+	}
+	return all
+}
+
+// noise is how far apart the runs are, in percent of their median.
+func (r *forwardRow) noise() float64 { return 100 * (r.Highest - r.Lowest) / r.Forwarded }
+
+// slower is how much less was forwarded than without a census, in percent.
+func (r *forwardRow) slower(none *forwardRow) float64 {
+	return 100 * (1 - r.Forwarded/none.Forwarded)
+}
+
+// tickMissed is the lateness in milliseconds at which a tick is missed: the next is
+// due then.
+const tickMissed = 100
+
+// judge holds the conditions with a census to what they must not cost: more of the
+// forwarding than runs without one differ by, and a tick. Where as much is sent as
+// goes, what a census takes is missing; that is no target.
+func (r *forwardResult) judge() {
+	for _, rate := range r.Rates {
+		none := &rate.Rows[0]
+		for i := range rate.Rows[1:] {
+			row := &rate.Rows[1+i]
+			if rate.Rate > 0 && r.Rounds > 1 {
+				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", none.noise(), row.slower(none), false})
+			}
+			worst := 1000 * slices.Max(row.figure(func(run forwardRun) float64 { return run.Ticks.Worst }))
+			r.add(forwardTarget{rate.Rate, row.Name, "a tick comes late, ms", tickMissed, worst, false})
+		}
+	}
+}
+
+func (r *forwardResult) add(t forwardTarget) {
+	t.Met = t.Got <= t.Limit
+	r.Targets = append(r.Targets, t)
+}
+
+// write prints tables that are Markdown, and are aligned to be read as they are.
+func (r *forwardResult) write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d CPUs, Linux %s, %d rounds of %.0f s; medians, and of counts the sums\n\n", r.CPUs, r.Kernel, r.Rounds, r.For)
+	cells := [][]string{{
+		"flows/s sent", "the guard takes", "forwarded/s", "lowest–highest", "slower %", "lost", "entries", "clients' conn.", "failed", "slow",
+		"handshake ms", "p99", "tick late p99 ms", "worst", "censuses", "guard CPU %",
+	}}
+	for _, rate := range r.Rates {
+		for i := range rate.Rows {
+			cells = append(cells, rate.Rows[i].cells(&rate.Rows[0]))
+		}
+	}
+	writeTable(&b, cells)
+	b.WriteByte('\n')
+	cells = [][]string{{"flows/s", "the guard takes", "target", "at most", "got", ""}}
+	for _, t := range r.Targets {
+		cells = append(cells, t.cells())
+	}
+	writeTable(&b, cells)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *forwardRow) cells(none *forwardRow) []string {
+	middle := func(of func(forwardRun) float64) float64 { return median(r.figure(of)) }
+	total := func(of func(forwardRun) int) string {
+		sum := 0
+		for _, run := range r.Runs {
+			sum += of(run)
+		}
+		return policy.Number(sum)
+	}
+	return []string{
+		policy.Number(int(middle(func(run forwardRun) float64 { return run.Offered }))),
+		r.What,
+		policy.Number(int(r.Forwarded)),
+		policy.Number(int(r.Lowest)) + "–" + policy.Number(int(r.Highest)),
+		fmt.Sprintf("%.2f", r.slower(none)),
+		total(func(run forwardRun) int { return int(run.Lost) }),
+		policy.Number(int(middle(func(run forwardRun) float64 { return float64(run.Entries) }))),
+		total(func(run forwardRun) int { return run.Clients.Attempted }),
+		total(func(run forwardRun) int { return run.Clients.Failed }),
+		total(func(run forwardRun) int { return run.Clients.Slow }),
+		fmt.Sprintf("%.2f", 1000*middle(func(run forwardRun) float64 { return run.Handshake.Median })),
+		fmt.Sprintf("%.2f", 1000*middle(func(run forwardRun) float64 { return run.Handshake.P99 })),
+		fmt.Sprintf("%.1f", 1000*middle(func(run forwardRun) float64 { return run.Ticks.P99 })),
+		fmt.Sprintf("%.1f", 1000*slices.Max(r.figure(func(run forwardRun) float64 { return run.Ticks.Worst }))),
+		total(func(run forwardRun) int { return run.Censuses }),
+		fmt.Sprintf("%.1f", 100*middle(func(run forwardRun) float64 { return run.CPU })),
+	}
+}
+
+func (t forwardTarget) cells() []string {
+	rate, verdict := policy.Number(t.Rate), "missed"
+	if t.Rate == 0 {
+		rate = "all"
+	}
+	if t.Met {
+		verdict = "met"
+	}
+	return []string{rate, t.Name, t.What, fmt.Sprintf("%.2f", t.Limit), fmt.Sprintf("%.2f", t.Got), verdict}
+}
+
+// writeTable writes a Markdown table with a heading. Columns with letters in the
+// first line below it go to the left.
+func writeTable(b *strings.Builder, rows [][]string) {
+	widths, left := make([]int, len(rows[0])), make([]bool, len(rows[0]))
+	for i := range rows[0] {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]), 3)
+		}
+		left[i] = len(rows) > 1 && strings.ContainsAny(rows[1][i], "aeiou")
+	}
+	rule := make([]string, len(widths))
+	for i, width := range widths {
+		rule[i] = strings.Repeat("-", width-1) + ":"
+		if left[i] {
+			rule[i] = strings.Repeat("-", width)
+		}
+	}
+	for _, row := range slices.Insert(slices.Clone(rows), 1, rule) {
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if left[i] {
+				cell, pad = cell+pad, ""
+			}
+			b.WriteString("| " + pad + cell + " ")
+		}
+		b.WriteString("|\n")
+	}
+}
