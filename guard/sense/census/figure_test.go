@@ -30,6 +30,9 @@ func TestFiguresAreInOrder(t *testing.T) {
 		if f.Low < seen {
 			t.Errorf("%d were seen, and are %d at least", seen, f.Low)
 		}
+		if others := max(0, s.read-seen-unsure); f.High > s.table-others {
+			t.Errorf("%d others were seen in %d, and are %d at most", others, s.table, f.High)
+		}
 	})
 }
 
@@ -72,21 +75,26 @@ func TestIntervalOfALargeShare(t *testing.T) {
 }
 
 // How often the interval is right is computed, not drawn: in a large table the
-// number of entries seen is all but Poisson distributed around a small share.
-func TestIntervalOfSmallShares(t *testing.T) {
+// number of entries seen is all but Poisson distributed around a small share, and
+// that of those not seen around a large one.
+func TestIntervalOfSmallAndLargeShares(t *testing.T) {
 	s := scale{20_000, 100_000_000}
 	for mean := 0.01; mean < 60; mean *= 1.02 {
 		truth := int(mean * float64(s.table) / float64(s.read))
 		mean := float64(truth) * float64(s.read) / float64(s.table)
-		covered := 0.0
+		small, large := 0.0, 0.0
 		for seen := range 200 {
+			lg, _ := math.Lgamma(float64(seen + 1))
+			chance := math.Exp(float64(seen)*math.Log(mean) - mean - lg)
 			if f := s.figure(seen, 0); f.Low <= truth && truth <= f.High {
-				lg, _ := math.Lgamma(float64(seen + 1))
-				covered += math.Exp(float64(seen)*math.Log(mean) - mean - lg)
+				small += chance
+			}
+			if f := s.figure(s.read-seen, 0); f.Low <= s.table-truth && s.table-truth <= f.High {
+				large += chance
 			}
 		}
-		if covered < .985 {
-			t.Errorf("%d entries, %.3f in a sample: right in %.2f %%", truth, mean, 100*covered)
+		if small < .985 || large < .985 {
+			t.Errorf("%d entries, %.3f in a sample: right in %.2f %%, all but as many: %.2f %%", truth, mean, 100*small, 100*large)
 		}
 	}
 }
