@@ -28,6 +28,7 @@ type Assessment struct {
 	Census     Census // the newest that is not too old, if any
 
 	why      explanation
+	age      time.Duration // of the census
 	slowRate float64       // the fill rate by the slow estimate alone
 	lost     losses        // within the window
 	counters Counters      // within the window
@@ -49,7 +50,7 @@ func assess(h *history, s *Snapshot, c *Config, now time.Duration) Assessment {
 		a.Utilization >= c.Watch.Low && a.TimeToFull < c.Watch.Horizon)
 	a.Cause = diagnose(&a, c)
 	if s.Census.At != 0 && now-s.Census.At <= c.Census.stale() {
-		a.Census = s.Census
+		a.Census, a.age = s.Census, now-s.Census.At
 	}
 	return a
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Evidence states the numbers behind the diagnosis that a person would check.
@@ -12,7 +13,7 @@ func (a *Assessment) Evidence() string {
 		parts = append(parts, a.why.evidence(&a.Census))
 	}
 	if a.Census.At != 0 {
-		parts = append(parts, a.Census.evidence(a.lost.snat > 0)...)
+		parts = append(parts, a.Census.evidence(a.lost.snat > 0, a.age)...)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -57,9 +58,12 @@ func (a *Assessment) lossEvidence() (parts []string) {
 // word.
 const noteworthy = 0.1
 
-// evidence says what the census found that bears on a cause, the ports in use if
-// some were missing.
-func (k *Census) evidence(ports bool) (parts []string) {
+// fresh is how old a census may be without saying so.
+const fresh = 5 * time.Second
+
+// evidence says what a census of that age found that bears on a cause, the ports in
+// use if some were missing.
+func (k *Census) evidence(ports bool, age time.Duration) (parts []string) {
 	if p := k.Pool; ports && p.Used > 0 {
 		parts = append(parts, fmt.Sprintf("most ports in use by %s to %s port %d %s: %s, all within %d-%d",
 			p.NAT, p.Dst, p.Port, p.Proto, Number(p.Used), p.Lowest, p.Highest))
@@ -80,7 +84,11 @@ func (k *Census) evidence(ports bool) (parts []string) {
 			parts = append(parts, fmt.Sprintf("which grows by %s/s", Number(int(h.New))))
 		}
 	}
-	parts = append(parts, fmt.Sprintf("by a census of %s", Number(k.Read)))
+	by := fmt.Sprintf("by a census of %s", Number(k.Read))
+	if age > fresh {
+		by += " " + Span(age) + " ago"
+	}
+	parts = append(parts, by)
 	if k.Counted {
 		parts = append(parts, fmt.Sprintf("%s new connections/s", Number(int(k.New))))
 		if f := k.Fastest; f.New >= noteworthy*k.New && f.New >= 1 {
