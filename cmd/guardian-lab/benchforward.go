@@ -22,9 +22,6 @@ const (
 	forwardClients = 200
 )
 
-// forwardSizes have room for whatever rate the generator comes to.
-var forwardSizes = lab.Sizes{Max: 1 << 22, Buckets: 1 << 20}
-
 // A forwardBench is one run of `bench forwarding`.
 type forwardBench struct {
 	rates  []int // new flows per second; 0 is as fast as it goes
@@ -32,13 +29,17 @@ type forwardBench struct {
 	length time.Duration // of what is measured, each time
 	json   bool
 
-	fill, settle time.Duration // of flood before the first, and before each other, measurement
+	sizes        lab.Sizes     // the machine's for the run
+	fill, settle time.Duration // of flood before the first turn, and in each before it is measured
 	self         string        // path of this program, which plays the guard
 	line         *program.Line
 }
 
 func newForwardBench() *forwardBench {
-	return &forwardBench{fill: 20 * time.Second, settle: 4 * time.Second}
+	return &forwardBench{
+		sizes: lab.Sizes{Max: 1 << 22, Buckets: 1 << 20}, // room for whatever rate the generator comes to
+		fill:  20 * time.Second, settle: 4 * time.Second,
+	}
 }
 
 func benchForwardingCommand(b *forwardBench) *cobra.Command {
@@ -104,7 +105,7 @@ func (b *forwardBench) run(cmd *cobra.Command) error {
 	defer b.line.End()
 	r := newForwardResult(b)
 	for _, rate := range b.rates {
-		err := withGateway(cmd, forwardSizes, func(ctx context.Context, g *lab.Gateway) error {
+		err := withGateway(cmd, b.sizes, func(ctx context.Context, g *lab.Gateway) error {
 			rows, err := b.flooded(ctx, g, rate)
 			r.Rates = append(r.Rates, forwardRate{rate, rows})
 			return err

@@ -118,7 +118,7 @@ func (r *forwardResult) write(w io.Writer) error {
 	fmt.Fprintf(&b, "%d CPUs, Linux %s, %d rounds of %.0f s; medians, and of counts the sums\n\n", r.CPUs, r.Kernel, r.Rounds, r.For)
 	cells := [][]string{{
 		"flows/s sent", "the guard takes", "forwarded/s", "lowest–highest", "slower %", "lost", "entries", "clients' conn.", "failed", "slow",
-		"handshake ms", "p99", "tick late p99 ms", "worst", "censuses", "guard CPU %",
+		"handshake ms", "p99", "tick late p99 ms", "worst", "censuses", "guard CPU %", "CPUs idle %",
 	}}
 	for _, rate := range r.Rates {
 		for i := range rate.Rows {
@@ -162,6 +162,7 @@ func (r *forwardRow) cells(none *forwardRow) []string {
 		fmt.Sprintf("%.1f", 1000*slices.Max(r.figure(func(run forwardRun) float64 { return run.Ticks.Worst }))),
 		total(func(run forwardRun) int { return run.Censuses }),
 		fmt.Sprintf("%.1f", 100*middle(func(run forwardRun) float64 { return run.CPU })),
+		fmt.Sprintf("%.0f", 100*middle(func(run forwardRun) float64 { return run.Idle })),
 	}
 }
 

@@ -60,6 +60,9 @@ func (b *forwardBench) turn(ctx context.Context, g *lab.Gateway, flood lab.Flood
 		return r, err
 	}
 	until := boot.Now()
+	if r.Entries >= b.sizes.Max*9/10 {
+		return r, fmt.Errorf("the table is full with %s entries: that measures something else", policy.Number(r.Entries))
+	}
 	seen, err := w.stop()
 	if err != nil {
 		return r, err
@@ -73,20 +76,23 @@ func (r *forwardRun) flood(ctx context.Context, g *lab.Gateway, flood lab.Flood)
 	if err != nil {
 		return err
 	}
+	began, err := readCPUTime()
+	if err != nil {
+		return err
+	}
 	load := g.StartClients(ctx, lab.Clients{TCP: forwardClients})
 	shakes := startShaking(g)
 	f, err := g.Flood(ctx, flood)
 	after, blind := g.Count()
+	ended, unread := readCPUTime()
 	took, unshaken := shakes.stop()
 	clients, lost := load.Stop()
-	if err := errors.Join(err, blind, unshaken, lost, context.Cause(ctx)); err != nil {
+	if err := errors.Join(err, blind, unread, unshaken, lost, context.Cause(ctx)); err != nil {
 		return err
-	}
-	if after >= forwardSizes.Max {
-		return fmt.Errorf("the table is full with %s entries: that measures something else", policy.Number(after))
 	}
 	r.Offered, r.Forwarded = f.Rate, float64(f.Completed)/f.Took.Seconds()
 	r.Lost, r.Entries = f.Sent-f.Completed, (before+after)/2
+	r.Idle = ended.idleSince(began)
 	r.Clients, r.Handshake = clients.TCP, spreadOf(took)
 	return nil
 }
