@@ -23,6 +23,7 @@ type forwardRun struct {
 	Ticks     tickReport `json:"ticks"`
 	Censuses  int        `json:"censuses"` // ended while it was measured
 	CPU       float64    `json:"cpu"`      // of the guard's process, as a share of one CPU
+	Idle      float64    `json:"idle"`     // share of all CPUs that nobody used, here or elsewhere on the machine
 }
 
 // A spread is how samples lie.
