@@ -86,7 +86,7 @@ func reap(group int) (used benchUsage, err error) {
 			return used, errors.Join(err, os.NewSyscallError("wait4", e))
 		}
 		used.CPU += time.Duration(of.Utime.Nano() + of.Stime.Nano()).Seconds()
-		used.RSS = max(used.RSS, of.Maxrss<<10)
+		used.RSS = max(used.RSS, int64(of.Maxrss)<<10) // 32 bits on some machines
 		err = errors.Join(err, ending(status))
 	}
 }
