@@ -21,12 +21,16 @@ import (
 // by two censuses: how fast its entries become more.
 type Scout struct {
 	namespace string
+	path      *netns.Path // of the namespace, nil for our own
 	take      func(context.Context, census.Options) (census.Report, error)
 	install   func(nft.Families) (counter, error)
+	remove    func() error  // what a counter left that could not be closed
 	apart     time.Duration // between two readings of the counters, at the least
 
+	id       netns.ID      // of the namespace that was looked at
 	before   census.Report // the newest, zero before the first
 	counter  counter       // nil while new connections are not counted
+	left     bool          // one may have been left
 	families nft.Families  // that the counter counts
 	counts   nft.Counts    // its newest reading
 }
@@ -55,8 +59,9 @@ const recent = time.Minute
 // NewScout makes a scout for the network namespace at a path, the caller's own if
 // it is empty.
 func NewScout(namespace string) *Scout {
-	return &Scout{
+	s := &Scout{
 		namespace: namespace, take: census.Take, apart: countApart,
+		remove: func() error { return netns.Do(namespace, nft.Remove) },
 		install: func(f nft.Families) (c counter, err error) {
 			err = netns.Do(namespace, func() error {
 				t, err := nft.Install(f)
@@ -68,28 +73,51 @@ func NewScout(namespace string) *Scout {
 			return c, err
 		},
 	}
+	if namespace != "" {
+		s.path = netns.NewPath(namespace)
+	}
+	return s
 }
 
 // Look takes a census as the policy bounds it, and counts new connections for a
 // second if it says so. That they can't be counted is no failure: the census
 // stands by itself.
 func (s *Scout) Look(ctx context.Context, c policy.Config) (Sight, error) {
+	id, err := s.leave()
+	if err != nil {
+		return Sight{}, err
+	}
 	r, err := s.take(ctx, census.Options{Namespace: s.namespace, Sample: c.Census.Sample, CPU: c.Census.CPU})
 	if err != nil {
-		return Sight{Counting: s.counter != nil}, err
+		return Sight{}, err
 	}
+	s.id = id
 	seen := Sight{Census: r.Policy()}
-	if c.Counts() {
-		seen.Uncounted = s.count(ctx, &r, &seen.Census)
-	} else {
+	switch {
+	case !c.Counts():
 		seen.Uncounted = s.Rest()
+	case s.counter != nil || families(&r) != 0: // of an empty table there is nothing to count
+		seen.Uncounted = s.count(ctx, &r, &seen.Census)
 	}
 	seen.Counting = s.counter != nil
-	if !seen.Census.Counted && r.At-s.before.At <= 2*recent {
+	if before := s.before.At; !seen.Census.Counted && before != 0 && r.At-before <= 2*recent {
 		grown(&seen.Census, census.Grown(&s.before, &r))
 	}
 	s.before = r
 	return seen, nil
+}
+
+// leave forgets a namespace that the path names no longer, and returns the one that
+// it names.
+func (s *Scout) leave() (now netns.ID, err error) {
+	if s.path == nil {
+		return now, nil
+	}
+	if now, err = s.path.ID(); err != nil || !now.Another(s.id) {
+		return now, nil // one that can't be entered is the census's to report
+	}
+	s.before = census.Report{}
+	return now, s.Rest()
 }
 
 // count adds rates of new connections to a census.
@@ -144,13 +172,16 @@ func families(r *census.Report) (f nft.Families) {
 	return f
 }
 
-// Rest takes the counter away.
-func (s *Scout) Rest() error {
-	if s.counter == nil {
-		return nil
+// Rest takes the counter away. After an error it may be there still, and calling
+// Rest again tries again.
+func (s *Scout) Rest() (err error) {
+	switch {
+	case s.counter != nil:
+		err = s.counter.Close()
+	case s.left:
+		err = s.remove()
 	}
-	err := s.counter.Close()
-	s.counter, s.families, s.counts = nil, 0, nft.Counts{}
+	s.counter, s.families, s.counts, s.left = nil, 0, nft.Counts{}, err != nil
 	return err
 }
 

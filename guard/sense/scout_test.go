@@ -5,10 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -26,7 +29,10 @@ type world struct {
 	ipv6      int   // entries of IPv6
 	refuse    error // of the census
 	noNFT     error
-	gone      bool // somebody has removed the counter's table
+	gone      bool  // somebody has removed the counter's table
+	empty     bool  // there are no entries
+	stays     error // why the counter can't be removed
+	removed   int   // what was left
 	installed []nft.Families
 	closed    int
 }
@@ -36,6 +42,9 @@ func (w *world) scout() *Scout {
 		take: func(context.Context, census.Options) (census.Report, error) {
 			w.now += 100 * time.Millisecond
 			held := int(w.now.Seconds() * 100)
+			if w.empty {
+				return census.Report{At: w.now, Full: true}, nil
+			}
 			return census.Report{
 				At: w.now, Full: true, Read: 2 * held, Table: 2 * held, IPv6: census.Figure{Entries: w.ipv6},
 				Sources: []census.Source{
@@ -51,7 +60,8 @@ func (w *world) scout() *Scout {
 			w.installed = append(w.installed, f)
 			return w, nil
 		},
-		apart: time.Nanosecond,
+		remove: func() error { w.removed++; return w.stays },
+		apart:  time.Nanosecond,
 	}
 }
 
@@ -65,7 +75,7 @@ func (w *world) Read() (nft.Counts, error) {
 	return nft.Counts{At: w.now, New: n + 10, Sources: []nft.Source{{Prefix: hog, New: n}}}, nil
 }
 
-func (w *world) Close() error { w.closed++; return nil }
+func (w *world) Close() error { w.closed++; return w.stays }
 
 func look(t *testing.T, s *Scout, count policy.Counting) Sight {
 	t.Helper()
@@ -149,6 +159,70 @@ func TestScoutFails(t *testing.T) {
 	w := &world{refuse: errors.New("not permitted")}
 	if _, err := w.scout().Look(t.Context(), policy.Default()); !errors.Is(err, w.refuse) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A table that was emptied has no family to count, and gives no reason to count one.
+func TestScoutOfAnEmptyTable(t *testing.T) {
+	w := &world{now: time.Hour, empty: true}
+	s := w.scout()
+	if seen := look(t, s, policy.CountAlways); seen.Counting || seen.Uncounted != nil || seen.Census.Counted {
+		t.Errorf("%+v", seen)
+	}
+	w.empty = false
+	if seen := look(t, s, policy.CountAlways); !seen.Counting {
+		t.Errorf("no longer empty: %+v", seen)
+	}
+	w.empty = true
+	if seen := look(t, s, policy.CountAlways); !seen.Census.Counted || len(w.installed) != 1 {
+		t.Errorf("empty again: %+v, installed %v", seen, w.installed)
+	}
+}
+
+// Where the path names another namespace the counter of the former one goes, and
+// neither its rates nor its entries are compared.
+func TestScoutFollowsTheNamespace(t *testing.T) {
+	w := &world{now: time.Hour}
+	s := w.scout()
+	name := filepath.Join(t.TempDir(), "gateway")
+	s.path = netns.NewPath(name)
+	// Any file has a number that tells it from another, as a namespace has.
+	replace := func() {
+		if err := errors.Join(os.WriteFile(name+".new", nil, 0o600), os.Rename(name+".new", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2 {
+		replace()
+		for range 2 {
+			look(t, s, policy.CountAlways)
+		}
+		if len(w.installed) != i+1 || w.closed != i {
+			t.Errorf("in namespace %d: installed %v, closed %d times", i, w.installed, w.closed)
+		}
+	}
+	look(t, s, policy.CountNever)
+	replace()
+	if c := look(t, s, policy.CountNever).Census; c.Sources[0].New != 0 {
+		t.Errorf("a rate out of two namespaces: %+v", c.Sources[0])
+	}
+}
+
+// A counter that could not be removed is what the next rest removes.
+func TestScoutRestsAgain(t *testing.T) {
+	w := &world{now: time.Hour, stays: errors.New("no answer")}
+	s := w.scout()
+	look(t, s, policy.CountAlways)
+	for range 2 {
+		if err := s.Rest(); !errors.Is(err, w.stays) {
+			t.Errorf("%v, want %v", err, w.stays)
+		}
+	}
+	w.stays = nil
+	for range 2 {
+		if err := s.Rest(); err != nil || w.closed != 1 || w.removed != 2 {
+			t.Errorf("%v, closed %d times, removed %d times", err, w.closed, w.removed)
+		}
 	}
 }
 
