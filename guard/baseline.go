@@ -78,24 +78,55 @@ func (g *Guard) recallBaseline() {
 	g.reportForgotten(err)
 }
 
-// keepBaseline saves what was learned now and then.
+// keepBaseline saves what was learned now and then. The loop does not wait for the
+// disk.
 func (g *Guard) keepBaseline(now time.Duration) {
-	if now-g.saved >= baselineEvery {
-		g.saved = now
-		g.saveBaseline()
+	select {
+	case err := <-g.saving: // never, of a nil channel
+		g.saving = nil
+		g.reportForgotten(err)
+	default:
 	}
+	if g.StateDir == "" || g.saving != nil || now-g.saved < baselineEvery {
+		return
+	}
+	saving := make(chan error, 1) // so that it never waits for us
+	g.saved, g.saving = now, saving
+	go func(b policy.Baseline) { saving <- saveBaseline(g.StateDir, b) }(g.state.Baseline)
 }
 
-func (g *Guard) saveBaseline() {
+// keepBaselineNow saves what was learned at the end.
+func (g *Guard) keepBaselineNow() {
 	if g.StateDir == "" {
 		return
 	}
-	text, err := json.Marshal(g.state.Baseline)
+	if g.saving != nil {
+		<-g.saving
+	}
+	g.reportForgotten(saveBaseline(g.StateDir, g.state.Baseline))
+}
+
+func saveBaseline(dir string, b policy.Baseline) error {
+	text, err := json.Marshal(b)
 	if err == nil {
-		err = renameio.WriteFile(filepath.Join(g.StateDir, baselineFile), append(text, '\n'), 0o640)
+		err = writeBaseline(dir, append(text, '\n'))
 	}
 	if err != nil {
-		err = fmt.Errorf("save the learned baseline: %w", err)
+		return fmt.Errorf("save the learned baseline %s: %w", filepath.Join(dir, baselineFile), err)
 	}
-	g.reportForgotten(err)
+	return nil
+}
+
+// writeBaseline replaces the file, or leaves it as it is.
+func writeBaseline(dir string, text []byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = renameio.WriteFile(baselineFile, text, 0o640, renameio.WithRoot(root))
+	if why := errors.Unwrap(err); why != nil {
+		return why // without the name of the temporary file, which is another each time
+	}
+	return err
 }

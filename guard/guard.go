@@ -51,6 +51,7 @@ type Guard struct {
 	living   context.Context // ends when the daemon stops, for the scout
 	leave    func()
 	saved    time.Duration // when the baseline was saved
+	saving   chan error    // what comes of saving it, nil when it is not being saved
 	forgot   string        // why it could not be kept, empty when it could
 
 	snapshot  policy.Snapshot

@@ -75,10 +75,16 @@ func (g *Guard) sendOut(now time.Duration) {
 			back.Sight, back.err = g.Scout.Look(ctx, config)
 			return back
 		})
-	case s.out && g.state.Episode.Name == "" && now-s.last >= retryEvery:
+	case s.out && g.mayRest() && now-s.last >= retryEvery:
 		s.last = now
 		g.send(func() sight { return sight{rested: true, err: g.Scout.Rest()} })
 	}
+}
+
+// mayRest reports whether the trouble is over, or the policy no longer wants what is
+// in the kernel.
+func (g *Guard) mayRest() bool {
+	return g.state.Episode.Name == "" || g.scouting.counting && !g.Config.Counts()
 }
 
 func (g *Guard) send(errand func() sight) {
@@ -87,19 +93,32 @@ func (g *Guard) send(errand func() sight) {
 	go func() { back <- errand() }()
 }
 
-// dismiss has the scout come back and rest.
+// lastWait is how long a scout may take to come back at the end: one deadline of a
+// netlink call, and another for what it has to put away.
+const lastWait = 10 * time.Second
+
+// dismiss has the scout come back and rest. What it has put into the kernel goes
+// with the process where it does not come back.
 func (g *Guard) dismiss() {
 	g.leave()
 	if g.scouting.back != nil {
-		<-g.scouting.back
+		select {
+		case <-g.scouting.back:
+		case <-time.After(lastWait):
+			g.reportUnseen(errStuck)
+			return
+		}
 	}
 	if g.scouting.out {
 		g.reportCounting(false, g.Scout.Rest())
 	}
 }
 
-// errStopping is why a census ends with the daemon.
-var errStopping = errors.New("the daemon is stopping")
+var (
+	// errStopping is why a census ends with the daemon.
+	errStopping = errors.New("the daemon is stopping")
+	errStuck    = errors.New("a census does not come to its end")
+)
 
 // live begins the time in which the scout may be away.
 func (g *Guard) live() {

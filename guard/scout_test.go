@@ -49,22 +49,25 @@ func scouted(t *testing.T, s *scout, flood, calm time.Duration, check func(w *ga
 	synctest.Test(t, func(t *testing.T) {
 		w := newGateway(t)
 		w.Scout, s.clock = s, w.Clock
-		tick := func(span time.Duration) {
-			for end := w.now + span; w.now < end; {
-				pause, _ := w.Tick()
-				time.Sleep(pause)
-				w.now += pause
-			}
-		}
 		w.want = 1000
-		tick(10 * time.Second)
+		w.ticks(10 * time.Second)
 		w.want = 60000
-		tick(flood)
+		w.ticks(flood)
 		w.want = 1000
-		tick(calm)
+		w.ticks(calm)
 		w.dismiss()
 		check(w)
 	})
+}
+
+// ticks runs the guard in a bubble of time, in which its scout moves, too.
+func (w *gateway) ticks(span time.Duration) {
+	for end := w.now + span; w.now < end; {
+		pause, _ := w.Tick()
+		time.Sleep(pause)
+		synctest.Wait() // the scout has looked at the clock
+		w.now += pause
+	}
 }
 
 func churning() sense.Sight {
@@ -115,11 +118,7 @@ func TestCensusNotMoreOftenThanAllowed(t *testing.T) {
 		w.Scout, s.clock = s, w.Clock
 		w.Config.Mode = policy.Advise // nothing ends the trouble
 		w.want = 60000
-		for end := w.now + 5*time.Minute; w.now < end; {
-			pause, _ := w.Tick()
-			time.Sleep(pause)
-			w.now += pause
-		}
+		w.ticks(5 * time.Minute)
 		w.dismiss()
 		if s.looks != 10 {
 			t.Errorf("%d looks in 5 minutes at one in 30 s", s.looks)
@@ -157,12 +156,68 @@ func TestNoCensusInCalm(t *testing.T) {
 	})
 }
 
+// What the policy no longer wants is taken out of the kernel though the trouble goes
+// on and nobody looks.
+func TestReloadTakesTheCounterAway(t *testing.T) {
+	s := &scout{sight: churning(), takes: time.Second}
+	synctest.Test(t, func(t *testing.T) {
+		w := newGateway(t)
+		w.Scout, s.clock = s, w.Clock
+		w.want = 60000
+		w.ticks(10 * time.Second)
+		w.wantLines(eventCounting, 1)
+		w.Config.Mode = policy.Advise
+		w.ticks(2 * time.Second)
+		if s.rests != 1 || w.state.Episode.Name == "" {
+			t.Errorf("%d rests in mode advise, episode %q", s.rests, w.state.Episode.Name)
+		}
+		w.wantLines(eventNotCounting, 1)
+		w.ticks(10 * time.Second)
+		if s.rests != 1 {
+			t.Errorf("%d rests", s.rests)
+		}
+		w.dismiss()
+	})
+}
+
+// A census that never ends does not keep the daemon from ending.
+func TestCensusThatNeverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGateway(t)
+		end := make(chan struct{})
+		w.Scout = stuck{end}
+		w.want = 60000
+		for range 5 {
+			w.Tick()
+			w.now += time.Second
+		}
+		before := time.Now()
+		w.dismiss()
+		if took := time.Since(before); took > time.Minute {
+			t.Errorf("ended after %s", took)
+		}
+		w.wantLines(eventUnseen, 1)
+		close(end)
+	})
+}
+
+// A stuck scout hears nothing until its end.
+type stuck struct{ end chan struct{} }
+
+func (s stuck) Look(context.Context, policy.Config) (sense.Sight, error) {
+	<-s.end
+	return sense.Sight{}, nil
+}
+
+func (s stuck) Rest() error { panic("called while Look is") }
+
 // What was learned is there after a restart, however the run ended an hour later.
 func TestBaselineSurvivesRestart(t *testing.T) {
 	w := newGateway(t)
 	w.StateDir = w.dir
 	w.Start()
 	w.run(3*time.Hour+time.Minute, 1000)
+	w.kept()
 	w.kill()
 	w.start()
 	w.StateDir = w.dir
@@ -171,6 +226,42 @@ func TestBaselineSurvivesRestart(t *testing.T) {
 		t.Errorf("%d hours learned after a restart, want about 3", n)
 	}
 	w.wantLines(eventForgotten, 0)
+}
+
+// Why it can't be saved is said once, not every hour anew.
+func TestBaselineUnwritable(t *testing.T) {
+	w := newGateway(t)
+	w.StateDir = w.dir
+	path := filepath.Join(w.dir, baselineFile)
+	w.run(time.Minute, 1000)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w.run(time.Hour, 1000)
+		w.kept()
+	}
+	if lines := w.wantLines(eventForgotten, 1); len(lines) == 1 && !strings.Contains(lines[0], path+": ") {
+		t.Errorf("no %s in %s", path, lines[0])
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	w.run(2*time.Hour, 1000)
+	w.kept()
+	left, err := filepath.Glob(filepath.Join(w.dir, ".*"))
+	if b, loading := LoadBaseline(w.dir); loading != nil || b.Hours() == 0 || len(left) > 0 || err != nil {
+		t.Errorf("%d hours, %v; left %q, %v", b.Hours(), loading, left, err)
+	}
+	w.wantLines(eventForgotten, 1)
+}
+
+// kept waits until what was learned is saved.
+func (w *gateway) kept() {
+	if w.saving != nil {
+		w.reportForgotten(<-w.saving)
+		w.saving = nil
+	}
 }
 
 func TestBaselineUnreadable(t *testing.T) {
