@@ -76,17 +76,19 @@ func (b *Baseline) ordinary() (rate float64, known bool) {
 	return max(b.rate, 1), b.n >= fewestHours
 }
 
-// wobble is how far a low may fall short of the one before it, as a share, and
+// wobble is how far a low may fall short of the ones before it, as a share, and
 // still not have come down.
 const wobble = 0.02
 
-// rise is what makes lows that don't come down a rise, as a share.
-const rise = 0.05
+// rise is what makes lows that don't come down a rise, as a share of the entries
+// that are there to be explained.
+const rise = 0.1
 
-// rising is for how many hours the table's low has risen and never come down, by
-// hours or, where that says more, by days: traffic has a daily course, and a leak
-// is seen below it.
-func (b *Baseline) rising() int {
+// rising is for how many hours the table's low has risen to its present count and
+// never come down, by days or by hours. Traffic has a daily course, and a leak is
+// seen below it: a rise of less than a day counts only where it has led to where the
+// table has never been.
+func (b *Baseline) rising(count int) int {
 	days := make([]int32, 0, week/24)
 	hours := make([]int32, 0, week)
 	for i := range b.n {
@@ -97,20 +99,32 @@ func (b *Baseline) rising() int {
 		}
 		days[i/24] = min(days[i/24], low)
 	}
-	days = days[:b.n/24] // whole ones
-	return max(climb(hours), 24*climb(days))
-}
-
-// climb is how many of the lows, newest first, make one rise to the newest.
-func climb(lows []int32) int {
-	n := 1
-	for n < len(lows) && float64(lows[n]) <= float64(lows[n-1])*(1+wobble) {
-		n++
+	least := rise * float64(count)
+	if n := climb(days[:b.n/24], least); n > 0 { // whole ones
+		return 24 * n
 	}
-	if n > len(lows) || float64(lows[0]) < float64(lows[n-1])*(1+rise) {
+	n := climb(hours, least)
+	if n == 0 || n < 24 && slices.Max(hours) > hours[0] {
 		return 0
 	}
 	return n
+}
+
+// climb is how many of the lows, newest first, make one rise to the newest by least:
+// those back to the newest at its foot.
+func climb(lows []int32, least float64) int {
+	if len(lows) == 0 {
+		return 0
+	}
+	foot, n := lows[0], 1
+	for n < len(lows) && float64(lows[n]) <= float64(foot)*(1+wobble) {
+		foot = min(foot, lows[n])
+		n++
+	}
+	if float64(lows[0]-foot) < least || lows[0] == foot {
+		return 0
+	}
+	return 1 + slices.IndexFunc(lows, func(low int32) bool { return float64(low) <= float64(foot)*(1+wobble) })
 }
 
 // above is for how many hours, up to now, the table has not been under a count.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,29 +60,41 @@ func TestOrdinaryRate(t *testing.T) {
 }
 
 func TestRising(t *testing.T) {
-	// Six days of a daily course from 1,000 to 9,000, each day's low higher by some.
-	course := func(daily int32) (lows []int32) {
-		for i := range int32(6 * 24) {
-			lows = append(lows, 1000+daily*(i/24)+8000*min(i%24, 24-i%24)/12)
+	// Six days of a daily course from 10,000 to 40,000 until some hour of the last one,
+	// each day higher by some.
+	course := func(daily int32, until int) (lows []int32) {
+		for i := range int32(5*24 + until) {
+			lows = append(lows, 10_000+daily*i/24+30_000*min(i%24, 24-i%24)/12)
 		}
 		return lows
 	}
+	level := slices.Repeat([]int32{1000}, 99)
 	for name, tc := range map[string]struct {
-		lows []int32
-		want int
+		lows  []int32
+		count int
+		want  int
 	}{
-		"no past":                 {nil, 0},
-		"one hour":                {[]int32{5}, 0},
-		"level":                   {[]int32{1000, 1000, 1001, 1000, 1000}, 0},
-		"rising":                  {[]int32{1000, 1100, 1200, 1300}, 4},
-		"rising with a wobble":    {[]int32{1000, 1100, 1090, 1300}, 4},
-		"rising since it dropped": {[]int32{5000, 1000, 1100, 1200}, 3},
-		"dropped":                 {[]int32{1000, 1100, 1200, 900}, 0},
-		"the same every day":      {course(0), 0},
-		"higher every day":        {course(300), 6 * 24},
+		"no past":                         {nil, 5, 0},
+		"one hour":                        {[]int32{5}, 5, 0},
+		"nothing":                         {[]int32{0, 0}, 0, 0},
+		"level":                           {[]int32{1000, 1000, 1001, 1000, 1000}, 1000, 0},
+		"rising":                          {[]int32{1000, 1100, 1200, 1300}, 1300, 4},
+		"rising with a wobble":            {[]int32{1000, 1100, 1090, 1300}, 1300, 4},
+		"falling slowly, then rising":     {[]int32{1060, 1040, 1020, 1000, 1300}, 1300, 2},
+		"long level, risen at last":       {append(level, 1300), 1300, 2},
+		"rising by little of what is":     {[]int32{1000, 1100, 1200, 1300}, 9000, 0},
+		"rising to where it has been":     {[]int32{5000, 1000, 1100, 1200}, 1200, 0},
+		"rising to where it never was":    {[]int32{1200, 1000, 1100, 1300}, 1300, 3},
+		"dropped":                         {[]int32{1000, 1100, 1200, 900}, 900, 0},
+		"the same every day, evening":     {course(0, 24), 12_500, 0},
+		"the same every day, noon":        {course(0, 12), 40_000, 0},
+		"higher every day, evening":       {course(3000, 24), 40_000, 6 * 24},
+		"higher every day, noon":          {course(3000, 12), 55_000, 5 * 24},
+		"higher every day since it fell":  {append(course(3000, 24), course(3000, 24)[:72]...), 22_000, 3 * 24},
+		"a night a little above the last": {append(course(0, 24), course(500, 24)[:24]...), 40_000, 0},
 	} {
 		b := past(tc.lows...)
-		if got := b.rising(); got != tc.want {
+		if got := b.rising(tc.count); got != tc.want {
 			t.Errorf("%s: rising for %d hours, want %d", name, got, tc.want)
 		}
 	}
@@ -164,8 +177,8 @@ func FuzzBaseline(f *testing.F) {
 			return
 		}
 		b.learn(5, 5, time.Second)
-		if rate, _ := b.ordinary(); !(rate >= 1) || b.rising() < 0 || b.above(0) > week {
-			t.Errorf("ordinary %g/s, rising %d, above %d", rate, b.rising(), b.above(0))
+		if rate, _ := b.ordinary(); !(rate >= 1) || b.rising(5) < 0 || b.above(0) > week {
+			t.Errorf("ordinary %g/s, rising %d, above %d", rate, b.rising(5), b.above(0))
 		}
 		if _, err := json.Marshal(b); err != nil {
 			t.Error(err)

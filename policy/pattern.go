@@ -86,7 +86,7 @@ func leak(a *Assessment, b *Baseline) explanation {
 	if idle < dominates {
 		return explanation{}
 	}
-	hours := b.rising()
+	hours := b.rising(a.Count)
 	if hours < leastClimb && b.n >= leastClimb {
 		return explanation{}
 	}
