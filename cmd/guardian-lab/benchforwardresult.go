@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -34,7 +35,8 @@ type forwardRow struct {
 	Forwarded float64      `json:"forwarded"` // flows per second, median
 	Lowest    float64      `json:"lowest"`
 	Highest   float64      `json:"highest"`
-	Runs      []forwardRun `json:"runs"` // by round
+	Ticks     tickReport   `json:"ticks"` // of all runs
+	Runs      []forwardRun `json:"runs"`  // by round
 }
 
 // A forwardTarget compares a condition with the one without a census.
@@ -68,6 +70,11 @@ func (r *forwardRow) summarize() {
 	rates := r.figure(func(run forwardRun) float64 { return run.Forwarded })
 	r.Forwarded = median(rates)
 	r.Lowest, r.Highest = slices.Min(rates), slices.Max(rates)
+	var late []time.Duration
+	for _, run := range r.Runs {
+		late = append(late, run.Ticks.late...)
+	}
+	r.Ticks = newTickReport(late)
 }
 
 // figure is one figure of all runs.
@@ -101,8 +108,7 @@ func (r *forwardResult) judge() {
 			if rate.Rate > 0 && r.Rounds > 1 {
 				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", none.noise(), row.slower(none), false})
 			}
-			worst := 1000 * slices.Max(row.figure(func(run forwardRun) float64 { return run.Ticks.Worst }))
-			r.add(forwardTarget{rate.Rate, row.Name, "a tick comes late, ms", tickMissed, worst, false})
+			r.add(forwardTarget{rate.Rate, row.Name, "a tick comes late, ms", tickMissed, 1000 * row.Ticks.Worst, false})
 		}
 	}
 }
@@ -115,55 +121,72 @@ func (r *forwardResult) add(t forwardTarget) {
 // write prints tables that are Markdown, and are aligned to be read as they are.
 func (r *forwardResult) write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d CPUs, Linux %s, %d rounds of %.0f s; medians, and of counts the sums\n\n", r.CPUs, r.Kernel, r.Rounds, r.For)
-	cells := [][]string{{
-		"flows/s sent", "the guard takes", "forwarded/s", "lowest–highest", "slower %", "lost", "entries", "clients' conn.", "failed", "slow",
-		"handshake ms", "p99", "tick late p99 ms", "worst", "censuses", "guard CPU %", "CPUs idle %",
+	fmt.Fprintf(&b, "%d CPUs, Linux %s, %d rounds of %.0f s; medians, and of counts the sums\n", r.CPUs, r.Kernel, r.Rounds, r.For)
+	forwarded := [][]string{{"flows/s sent", "the guard takes", "forwarded/s", "lowest–highest", "slower %", "lost", "entries", "CPUs idle %"}}
+	met := [][]string{{
+		"flows/s sent", "the guard takes", "connections", "failed", "slow", "handshake ms", "p99", "ticks", "late p99 ms", "worst", "censuses", "CPU %",
 	}}
 	for _, rate := range r.Rates {
 		for i := range rate.Rows {
-			cells = append(cells, rate.Rows[i].cells(&rate.Rows[0]))
+			row := &rate.Rows[i]
+			forwarded = append(forwarded, append(row.head(), row.forwarded(&rate.Rows[0])...))
+			met = append(met, append(row.head(), row.met()...))
 		}
 	}
-	writeTable(&b, cells)
-	b.WriteByte('\n')
-	cells = [][]string{{"flows/s", "the guard takes", "target", "at most", "got", ""}}
+	targets := [][]string{{"flows/s", "the guard takes", "target", "at most", "got", ""}}
 	for _, t := range r.Targets {
-		cells = append(cells, t.cells())
+		targets = append(targets, t.cells())
 	}
-	writeTable(&b, cells)
+	for _, table := range [][][]string{forwarded, met, targets} {
+		writeTable(&b, table)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func (r *forwardRow) cells(none *forwardRow) []string {
-	middle := func(of func(forwardRun) float64) float64 { return median(r.figure(of)) }
-	total := func(of func(forwardRun) int) string {
-		sum := 0
-		for _, run := range r.Runs {
-			sum += of(run)
-		}
-		return policy.Number(sum)
-	}
+// head are the cells that each table begins with.
+func (r *forwardRow) head() []string {
+	return []string{policy.Number(int(r.middle(func(run forwardRun) float64 { return run.Offered }))), r.What}
+}
+
+// forwarded are the cells of what got through.
+func (r *forwardRow) forwarded(none *forwardRow) []string {
 	return []string{
-		policy.Number(int(middle(func(run forwardRun) float64 { return run.Offered }))),
-		r.What,
 		policy.Number(int(r.Forwarded)),
 		policy.Number(int(r.Lowest)) + "–" + policy.Number(int(r.Highest)),
 		fmt.Sprintf("%.2f", r.slower(none)),
-		total(func(run forwardRun) int { return int(run.Lost) }),
-		policy.Number(int(middle(func(run forwardRun) float64 { return float64(run.Entries) }))),
-		total(func(run forwardRun) int { return run.Clients.Attempted }),
-		total(func(run forwardRun) int { return run.Clients.Failed }),
-		total(func(run forwardRun) int { return run.Clients.Slow }),
-		fmt.Sprintf("%.2f", 1000*middle(func(run forwardRun) float64 { return run.Handshake.Median })),
-		fmt.Sprintf("%.2f", 1000*middle(func(run forwardRun) float64 { return run.Handshake.P99 })),
-		fmt.Sprintf("%.1f", 1000*middle(func(run forwardRun) float64 { return run.Ticks.P99 })),
-		fmt.Sprintf("%.1f", 1000*slices.Max(r.figure(func(run forwardRun) float64 { return run.Ticks.Worst }))),
-		total(func(run forwardRun) int { return run.Censuses }),
-		fmt.Sprintf("%.1f", 100*middle(func(run forwardRun) float64 { return run.CPU })),
-		fmt.Sprintf("%.0f", 100*middle(func(run forwardRun) float64 { return run.Idle })),
+		r.total(func(run forwardRun) int { return int(run.Lost) }),
+		policy.Number(int(r.middle(func(run forwardRun) float64 { return float64(run.Entries) }))),
+		fmt.Sprintf("%.0f", 100*r.middle(func(run forwardRun) float64 { return run.Idle })),
 	}
+}
+
+// met are the cells of what clients and the guard met with.
+func (r *forwardRow) met() []string {
+	return []string{
+		r.total(func(run forwardRun) int { return run.Clients.Attempted }),
+		r.total(func(run forwardRun) int { return run.Clients.Failed }),
+		r.total(func(run forwardRun) int { return run.Clients.Slow }),
+		fmt.Sprintf("%.2f", 1000*r.middle(func(run forwardRun) float64 { return run.Handshake.Median })),
+		fmt.Sprintf("%.2f", 1000*r.middle(func(run forwardRun) float64 { return run.Handshake.P99 })),
+		policy.Number(r.Ticks.Count),
+		fmt.Sprintf("%.1f", 1000*r.Ticks.P99),
+		fmt.Sprintf("%.1f", 1000*r.Ticks.Worst),
+		r.total(func(run forwardRun) int { return run.Censuses }),
+		fmt.Sprintf("%.1f", 100*r.middle(func(run forwardRun) float64 { return run.CPU })),
+	}
+}
+
+// middle is the median of one figure.
+func (r *forwardRow) middle(of func(forwardRun) float64) float64 { return median(r.figure(of)) }
+
+// total is the sum of one figure, for people.
+func (r *forwardRow) total(of func(forwardRun) int) string {
+	sum := 0
+	for _, run := range r.Runs {
+		sum += of(run)
+	}
+	return policy.Number(sum)
 }
 
 func (t forwardTarget) cells() []string {
@@ -177,9 +200,10 @@ func (t forwardTarget) cells() []string {
 	return []string{rate, t.Name, t.What, fmt.Sprintf("%.2f", t.Limit), fmt.Sprintf("%.2f", t.Got), verdict}
 }
 
-// writeTable writes a Markdown table with a heading. Columns with letters in the
+// writeTable writes a Markdown table with a heading, and an empty line before it. Columns with letters in the
 // first line below it go to the left.
 func writeTable(b *strings.Builder, rows [][]string) {
+	b.WriteByte('\n')
 	widths, left := make([]int, len(rows[0])), make([]bool, len(rows[0]))
 	for i := range rows[0] {
 		for _, row := range rows {

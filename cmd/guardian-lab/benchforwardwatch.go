@@ -39,6 +39,12 @@ type lookMark struct {
 type tickReport struct {
 	Count int `json:"count"`
 	spread
+
+	late []time.Duration
+}
+
+func newTickReport(late []time.Duration) tickReport {
+	return tickReport{len(late), spreadOf(late), late}
 }
 
 // ticks are those that were due or came between two times.
@@ -50,7 +56,7 @@ func (r *watchReport) ticks(from, until time.Duration) tickReport {
 			late = append(late, max(0, at-due))
 		}
 	}
-	return tickReport{len(late), spreadOf(late)}
+	return newTickReport(late)
 }
 
 // cpu is the process's share of a CPU between two times, or as near as ticks were.
