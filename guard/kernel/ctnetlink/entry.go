@@ -25,6 +25,7 @@ type Entry struct {
 	Mark        uint32
 	Timeout     uint32 // seconds until it expires, as of the dump
 	Zone        uint16 // 0 is the default zone
+	ReplyZone   uint16 // where the reply is looked for: Zone, or 0 if that is for the original direction alone
 	Family      uint8  // unix.AF_INET or unix.AF_INET6
 	Proto       uint8  // unix.IPPROTO_*
 	TCPState    uint8  // TCP_CONNTRACK_*, which may be one without a name here; 0 for another protocol or if offloaded

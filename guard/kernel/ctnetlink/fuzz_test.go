@@ -85,6 +85,7 @@ func decoded(b []byte) (e Entry, err error) {
 			e.ID = top.Uint32()
 		case ctaZone:
 			e.Zone = top.Uint16()
+			e.ReplyZone = e.Zone
 		case ctaProtoInfo:
 			top.Nested(nestedIn(ctaProtoInfoTCP, func(d *netlink.AttributeDecoder) error {
 				for d.Next() {
@@ -117,6 +118,9 @@ func (e *Entry) decode(d *netlink.AttributeDecoder, t *Tuple) error {
 		switch d.Type() {
 		case ctaTupleZone:
 			e.Zone = d.Uint16()
+			if t == &e.Reply {
+				e.ReplyZone = e.Zone
+			}
 		case ctaTupleIP:
 			d.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {

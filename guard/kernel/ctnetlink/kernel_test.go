@@ -52,17 +52,23 @@ func open(t testing.TB) *Conn {
 // create makes one entry in the calling thread's namespace.
 func create(t testing.TB, family uint8, attributes ...[]byte) {
 	t.Helper()
+	if err := tryCreate(t, family, attributes...); err != nil {
+		t.Fatalf("make an entry of %x: %v", attributes, err)
+	}
+}
+
+func tryCreate(t testing.TB, family uint8, attributes ...[]byte) error {
+	t.Helper()
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Execute(netlink.Message{
+	_, err = c.Execute(netlink.Message{
 		Header: netlink.Header{Type: ctNew, Flags: netlink.Request | netlink.Create | netlink.Excl | netlink.Acknowledge},
 		Data:   body(family, attributes...),
-	}); err != nil {
-		t.Fatalf("make an entry of %x: %v", attributes, err)
-	}
+	})
+	return err
 }
 
 // flow is an entry from src to dst, and the same way back.
@@ -115,12 +121,16 @@ func mixed(t testing.TB) {
 	create(t, natted.Family, append(attributes(natted), nested(ctaNATSrc, attr(ctaNATMinIP, []byte{203, 0, 113, 9})))...)
 	for i, direction := range []int{0, 1} { // a zone for one direction only
 		e := flow(unix.IPPROTO_UDP, "10.0.0.4", "192.0.2.1", 40006+uint16(i), 53)
-		list := attributes(e)
-		tuples := [][]byte{nested(ctaTupleOrig, tuple(e, e.Orig)...), nested(ctaTupleReply, tuple(e, e.Reply)...)}
-		tuples[direction] = nested([]uint16{ctaTupleOrig, ctaTupleReply}[direction],
-			append(tuple(e, []Tuple{e.Orig, e.Reply}[direction]), attr(ctaTupleZone, u16(2000+uint16(i))))...)
-		create(t, e.Family, append(tuples, list[2:]...)...)
+		create(t, e.Family, zoned(e, direction, 2000+uint16(i))...)
 	}
+}
+
+// zoned is e with a zone for one direction only, 0 for the original.
+func zoned(e Entry, direction int, zone uint16) [][]byte {
+	tuples := [][]byte{nested(ctaTupleOrig, tuple(e, e.Orig)...), nested(ctaTupleReply, tuple(e, e.Reply)...)}
+	tuples[direction] = nested([]uint16{ctaTupleOrig, ctaTupleReply}[direction],
+		append(tuple(e, []Tuple{e.Orig, e.Reply}[direction]), attr(ctaTupleZone, u16(zone)))...)
+	return append(tuples, attributes(e)[2:]...)
 }
 
 const (

@@ -79,7 +79,7 @@ func (p *parser) parse(body []byte) error {
 		case ctaID:
 			p.ID = n.u32()
 		case ctaZone:
-			p.zone(&n)
+			p.zone(&n, true)
 		}
 	}
 	if n.err != nil {
@@ -109,13 +109,16 @@ var errZones = errors.New("a zone was already given")
 
 // zone reads the zone, which is in one place of three: beside the tuples if it is
 // for both directions, in the tuple that it is for otherwise.
-func (p *parser) zone(n *nest) {
+func (p *parser) zone(n *nest, ofReply bool) {
 	if p.zoned {
 		n.err = errZones
 		return
 	}
 	p.zoned = true
 	p.Zone = n.u16()
+	if ofReply {
+		p.ReplyZone = p.Zone
+	}
 }
 
 func (p *parser) protoInfo(value []byte) error {

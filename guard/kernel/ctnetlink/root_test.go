@@ -3,6 +3,8 @@ package ctnetlink
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
@@ -85,7 +87,7 @@ func converted(f conntrack.Flow) Entry {
 	e := Entry{
 		Orig: convertedTuple(f.TupleOrig), Reply: convertedTuple(f.TupleReply),
 		ID: f.ID, Status: uint32(f.Status), Mark: f.Mark, Timeout: f.Timeout,
-		Zone: f.Zone | f.TupleOrig.Zone | f.TupleReply.Zone, Family: unix.AF_INET,
+		Zone: f.Zone | f.TupleOrig.Zone | f.TupleReply.Zone, ReplyZone: f.Zone | f.TupleReply.Zone, Family: unix.AF_INET,
 		Proto: f.TupleOrig.Proto.Protocol,
 	}
 	if f.TupleOrig.IP.IsIPv6() {
@@ -364,6 +366,42 @@ func TestRootDiscard(t *testing.T) {
 		}
 		if n := len(collect(t, c, Query{})); n != 1000 || want < 2*bytes {
 			t.Errorf("after it: %d entries, %d bytes in all", n, want)
+		}
+	})
+}
+
+// Two entries can't have one reply, so they take each other's ports, where their
+// zones are for the original direction alone: it is ReplyZone that counts.
+func TestRootRepliesOfOneWayZones(t *testing.T) {
+	inside(t, func() {
+		made := func(zone, orig uint16, source string) error {
+			e := flow(unix.IPPROTO_UDP, source, "192.0.2.1", 40001, 53)
+			e.Reply.Dst = flow(unix.IPPROTO_UDP, "203.0.113.9", "192.0.2.1", 40001, 53).Orig.Src
+			if e.Zone = zone; orig == 0 {
+				return tryCreate(t, e.Family, attributes(e)...)
+			}
+			return tryCreate(t, e.Family, zoned(e, 0, orig)...)
+		}
+		for i, test := range []struct {
+			zone, orig uint16
+			want       error
+		}{
+			{0, 1, nil},
+			{0, 2, unix.EEXIST},
+			{0, 0, unix.EEXIST},
+			{3, 0, nil},
+			{3, 0, unix.EEXIST},
+		} {
+			if err := made(test.zone, test.orig, fmt.Sprint("10.0.0.", i+1)); !errors.Is(err, test.want) {
+				t.Errorf("%d: %v, want %v", i, err, test.want)
+			}
+		}
+		zones := map[[2]uint16]bool{}
+		for _, e := range collect(t, open(t), Query{}) {
+			zones[[2]uint16{e.Zone, e.ReplyZone}] = true
+		}
+		if want := map[[2]uint16]bool{{1, 0}: true, {3, 3}: true}; !maps.Equal(zones, want) {
+			t.Errorf("zones and those of replies: %v, want %v", zones, want)
 		}
 	})
 }

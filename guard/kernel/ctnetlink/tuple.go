@@ -74,7 +74,7 @@ func (p *parser) attributes(value []byte, into *Tuple) (proto uint8, err error) 
 		case ctaTupleProto:
 			proto, n.err = into.ports(n.value())
 		case ctaTupleZone:
-			p.zone(&n)
+			p.zone(&n, into == &p.Reply)
 		}
 	}
 	if n.err == nil && n.seen&ofTuple != ofTuple {

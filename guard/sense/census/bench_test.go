@@ -84,7 +84,7 @@ func (t *mapTally) add(e *ctnetlink.Entry) {
 	t.destinations[e.Orig.Dst]++
 	t.services[service{e.Orig.Dst, e.Orig.DstPort, uint16(e.Proto)}]++
 	if e.Status&ctnetlink.StatusSrcNAT != 0 {
-		t.pools[pool{e.Reply.Dst, e.Reply.Src, e.Reply.SrcPort, uint16(e.Proto), e.Zone}]++
+		t.pools[pool{e.Reply.Dst, e.Reply.Src, e.Reply.SrcPort, uint16(e.Proto), e.ReplyZone}]++
 	}
 	t.kinds[e.Status]++
 	t.protocols[e.Proto]++
@@ -155,6 +155,9 @@ func flow(rng *rand.Rand, client, server uint32) ctnetlink.Entry {
 	}
 	if rng.IntN(30) == 0 {
 		e.Zone = uint16(rng.IntN(5))
+		if e.Zone < 4 { // else it is for the original direction alone
+			e.ReplyZone = e.Zone
+		}
 	}
 	if e.Proto == unix.IPPROTO_TCP {
 		e.TCPState = uint8(rng.IntN(10))

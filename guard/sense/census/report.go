@@ -75,8 +75,10 @@ type Service struct {
 }
 
 // A Pool is one set of source ports for NAT: those of one NAT address towards one
-// destination address, port and protocol, in one zone. Its entries hold one port
-// each.
+// destination address, port and protocol, in one zone: that of replies, which is 0
+// for entries whose zone is of the original direction alone. Its entries hold one
+// port each; connections of the gateway itself, which need no translation, hold
+// some besides.
 type Pool struct {
 	NAT   netip.Addr `json:"nat"`
 	Dst   netip.Addr `json:"dst"`

@@ -123,12 +123,14 @@ func (t *tally) addEnds(e *ctnetlink.Entry) {
 	}
 }
 
-// addPort counts a port that source NAT took: the reply comes to it.
+// addPort counts a port that source NAT took: the reply comes to it, so it is
+// taken in the reply's zone (nf_conntrack_tuple_taken). Clients that have zones of
+// their own in the original direction alone share the ports.
 func (t *tally) addPort(e *ctnetlink.Entry) {
 	port := e.Reply.DstPort
 	t.pools.add(pool{
 		nat: e.Reply.Dst, dst: e.Reply.Src,
-		port: e.Reply.SrcPort, proto: uint16(e.Proto), zone: e.Zone,
+		port: e.Reply.SrcPort, proto: uint16(e.Proto), zone: e.ReplyZone,
 	}, ports{port, port})
 }
 

@@ -163,7 +163,7 @@ func rowsOf(e *ctnetlink.Entry) []string {
 		fmt.Sprint("zone ", e.Zone),
 	}
 	if ported && e.Status&ctnetlink.StatusSrcNAT != 0 {
-		in = append(in, fmt.Sprint("pool ", e.Reply.Dst.Netip(), e.Reply.Src.Netip(), e.Reply.SrcPort, proto, e.Zone))
+		in = append(in, fmt.Sprint("pool ", e.Reply.Dst.Netip(), e.Reply.Src.Netip(), e.Reply.SrcPort, proto, e.ReplyZone))
 	}
 	if proto == "tcp" {
 		in = append(in, "state "+stateName(e.TCPState))
@@ -262,17 +262,19 @@ func TestPools(t *testing.T) {
 		nat(unix.IPPROTO_GRE, "198.51.100.1", 1, 9),
 	}
 	other := nat(unix.IPPROTO_TCP, "198.51.100.1", 443, 9)
-	other.Zone = 7
+	other.Zone, other.ReplyZone = 7, 7
+	oneWay := nat(unix.IPPROTO_TCP, "198.51.100.1", 443, 1025) // ct zone original set: replies come to zone 0
+	oneWay.Zone = 8
 	plain := nat(unix.IPPROTO_TCP, "198.51.100.1", 443, 9)
 	plain.Status = ctnetlink.StatusDstNAT
-	entries = append(entries, other, plain)
+	entries = append(entries, other, oneWay, plain)
 	r := count(entries, defaults())
 	address, one, two := netip.MustParseAddr("192.0.0.0"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
 	want := []Pool{
-		{address, one, 443, "tcp", 0, 1024, 65535, 64512, exactly(3, 10)},
-		{address, one, 443, "udp", 0, 700, 701, 64512, exactly(2, 10)},
-		{address, one, 443, "tcp", 7, 9, 9, 64512, exactly(1, 10)},
-		{address, two, 443, "tcp", 0, 9, 9, 64512, exactly(1, 10)},
+		{address, one, 443, "tcp", 0, 1024, 65535, 64512, exactly(4, 11)},
+		{address, one, 443, "udp", 0, 700, 701, 64512, exactly(2, 11)},
+		{address, one, 443, "tcp", 7, 9, 9, 64512, exactly(1, 11)},
+		{address, two, 443, "tcp", 0, 9, 9, 64512, exactly(1, 11)},
 	}
 	if diff := cmp.Diff(want, r.Pools, addresses); diff != "" {
 		t.Error(diff)
