@@ -52,6 +52,7 @@ func (t *tally) fillKinds(r *Report, s scale) {
 }
 
 func (t *tally) fillLists(r *Report, s scale) {
+	r.Sources, r.Destinations, r.Services, r.Pools = []Source{}, []Address{}, []Service{}, []Pool{}
 	for _, at := range top(t.sources) {
 		r.Sources = append(r.Sources, Source{prefix(at.key), figureOf(s, t.sources, at)})
 	}
@@ -90,7 +91,8 @@ func prefix(source ctnetlink.Addr) netip.Prefix {
 }
 
 // named are the rows of what is counted by number, without empty ones.
-func named(s scale, counts []uint32, name func(uint8) string) (list []Named) {
+func named(s scale, counts []uint32, name func(uint8) string) []Named {
+	list := []Named{}
 	for number, n := range counts {
 		if n > 0 {
 			list = append(list, Named{name(uint8(number)), s.figure(int(n), 0)})
@@ -100,7 +102,8 @@ func named(s scale, counts []uint32, name func(uint8) string) (list []Named) {
 	return list[:min(len(list), rows)]
 }
 
-func (t *tally) zoneRows(s scale) (list []Zone) {
+func (t *tally) zoneRows(s scale) []Zone {
+	list := []Zone{}
 	for zone, n := range t.zones {
 		if n > 0 {
 			list = append(list, Zone{uint16(zone), s.figure(int(n), 0)})
@@ -110,7 +113,8 @@ func (t *tally) zoneRows(s scale) (list []Zone) {
 	return list[:min(len(list), rows)]
 }
 
-func (t *tally) classRows(s scale) (list []Class) {
+func (t *tally) classRows(s scale) []Class {
+	list := []Class{}
 	for c := noClass + 1; c < classes; c++ {
 		row := Class{Name: classNames[c], Timeout: t.timeouts.of[c]}
 		total := 0

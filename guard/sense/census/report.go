@@ -15,7 +15,7 @@ type Report struct {
 	CPU     float64       `json:"cpu"`     // seconds of one CPU, kernel and user
 	Full    bool          `json:"full"`    // every entry was read; otherwise the first ones of the hash table
 	Read    int           `json:"read"`    // entries read
-	Table   int           `json:"table"`   // entries that the figures are of: nf_conntrack_count for a sample, Read for a full census
+	Table   int           `json:"table"`   // entries that the figures are of: nf_conntrack_count for a sample, those read and counted for a full census
 	Max     int           `json:"max"`     // nf_conntrack_max
 	Source  string        `json:"source"`  // prefix of the drill-down, empty for the whole table
 	Assured Figure        `json:"assured"` // both directions seen, never evicted early
@@ -32,7 +32,8 @@ type Report struct {
 	Opening Figure `json:"opening"`  // TCP that is not established yet: SYN_SENT, SYN_RECV
 	Idle    Figure `json:"idle"`     // TCP established, silent for idle or longer
 
-	// Largest first. Those that a sketch holds are the largest ones of many.
+	// Largest first, and empty rather than nil. Those that a sketch holds are the
+	// largest ones of many.
 	Sources      []Source  `json:"sources"`
 	Destinations []Address `json:"destinations"`
 	Services     []Service `json:"services"`

@@ -373,6 +373,26 @@ func TestRootSampleOfASmallTable(t *testing.T) {
 	}
 }
 
+// A sample of a table that grows beyond it meanwhile is one, whatever the kernel
+// counted at first: entries that were not read are nobody's certainty.
+func TestRootSampleOfAGrowingTable(t *testing.T) {
+	g := gateway(t)
+	fill(t, g, tcp(lab.Entries{Count: 5000, Sources: 50}))
+	grown := false
+	r := take(t, g, census.Options{Sample: 6000, Progress: func(int, int) {
+		if !grown {
+			grown = true
+			fill(t, g, tcp(lab.Entries{Count: 15_000, Sources: 50, FirstSource: 50}))
+		}
+	}})
+	if !grown {
+		t.Fatal("read in one go")
+	}
+	if r.Full || r.Read != 6000 || r.Table <= 6000 || r.Assured.Entries != r.Table || r.Assured.Low == r.Assured.High {
+		t.Errorf("full %t, %d of %d read, assured %+v", r.Full, r.Read, r.Table, r.Assured)
+	}
+}
+
 func TestRootCensusOfNothing(t *testing.T) {
 	g := gateway(t)
 	r := take(t, g, census.Options{Sample: 100})

@@ -113,7 +113,7 @@ type run struct {
 	buckets *sysctl.File
 
 	received int  // entries, those of other sources included
-	ended    bool // by the end of the table, not of the sample
+	beyond   bool // there are more than the sample
 	receives int
 }
 
@@ -143,10 +143,24 @@ func (r *run) walk(ctx context.Context) (err error) {
 	}
 	defer conn.Close() // only read
 	r.received, err = conn.Walk(ctx, r.query(), r.each(), func(read int) error { return r.between(ctx, read) })
-	r.ended = err == nil && (r.options.Sample == 0 || r.received < r.options.Sample)
 	if resized := r.checkSize(); resized != nil {
 		return resized
 	}
+	if err == nil && r.beyond {
+		r.received-- // the one beyond
+		return r.outgrown()
+	}
+	return err
+}
+
+// outgrown counts the table again if more entries were read than it held when the
+// sample was begun.
+func (r *run) outgrown() error {
+	if r.received < r.table.count {
+		return nil
+	}
+	now, err := readTable()
+	r.table.count = max(now.count, r.received+1)
 	return err
 }
 
@@ -166,7 +180,8 @@ func (r *run) query() (q ctnetlink.Query) {
 	return q
 }
 
-// each is what is done with every entry. It returns false when there are enough.
+// each is what is done with every entry. It returns false at the first one beyond
+// the sample: where there is none, all were read.
 func (r *run) each() func(*ctnetlink.Entry) bool {
 	source := r.options.Source
 	if source.IsValid() {
@@ -178,8 +193,11 @@ func (r *run) each() func(*ctnetlink.Entry) bool {
 		}
 	}
 	return func(e *ctnetlink.Entry) bool {
-		r.tally.add(e)
-		return r.tally.read != r.options.Sample
+		r.beyond = r.options.Sample > 0 && r.tally.read == r.options.Sample
+		if !r.beyond {
+			r.tally.add(e)
+		}
+		return !r.beyond
 	}
 }
 
@@ -227,12 +245,11 @@ func (r *run) report() Report {
 }
 
 // scale is what the counted entries stand for: themselves, if they are all, and
-// otherwise what the kernel counted when the walk began. If that is less than was
-// read the table has grown.
+// otherwise what the kernel counted.
 func (r *run) scale() scale {
 	s := scale{read: r.tally.read, table: r.tally.read}
-	if !r.ended {
-		s.table = max(s.table, r.table.count)
+	if r.beyond {
+		s.table = r.table.count
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package census
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -287,11 +288,22 @@ func TestTallyForgets(t *testing.T) {
 		tally.add(&e)
 	}
 	tally.reset()
-	var r, empty Report
+	var r Report
 	tally.fill(&r, scale{tally.read, tally.read})
-	empty.Full = true
-	if diff := cmp.Diff(empty, r); diff != "" {
+	if diff := cmp.Diff(count(nil, defaults()), r); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Whoever reads the JSON has no null among the lists to reckon with.
+func TestEmptyListsAreLists(t *testing.T) {
+	r := count(nil, defaults())
+	if !r.Full || r.Read != 0 {
+		t.Errorf("%+v", r)
+	}
+	text, err := json.Marshal(r)
+	if err != nil || strings.Contains(string(text), "null") || strings.Count(string(text), ":[]") != 8 {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 
