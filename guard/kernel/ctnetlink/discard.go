@@ -15,17 +15,7 @@ const doneSize = unix.SizeofNlMsghdr + 4
 // benchmark holds a walk against, of no other use. It returns how many datagrams
 // and bytes came. A dump that the kernel breaks off ends like one that it never
 // completes, with os.ErrDeadlineExceeded.
-//
-// It receives behind the back of Go's scheduler. That sees a thread in the kernel
-// for longer than 20 us, and wakes another one to run what else there is: nothing,
-// at a tenth of the CPU time of such a loop. A walk must let it, for the kernel may
-// pass over all of a large table in a single receive when a query lets nothing
-// through, and the tick of the daemon can't wait for that.
 func (c *Conn) Discard(ctx context.Context) (datagrams, bytes int, err error) {
-	if c.socket != nil {
-		c.socket.unseen = true
-		defer func() { c.socket.unseen = false }()
-	}
 	request, _, err := Query{}.compile()
 	if err != nil {
 		return 0, 0, reading(err)

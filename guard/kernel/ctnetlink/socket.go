@@ -35,7 +35,7 @@ type Conn struct {
 	seq      uint32
 	buf      []byte
 	receive  receive
-	socket   *socket // that receive receives from, unless a test answers
+	socket   socket // that receive receives from, unless a test answers
 	patience time.Duration
 	reader   reader
 }
@@ -57,8 +57,10 @@ func Open() (*Conn, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("set up ctnetlink socket: %w", err)
 	}
-	s := newSocket(fd)
-	return &Conn{fd: fd, port: port, buf: make([]byte, bufferSize), receive: s.receive, socket: s, patience: patience}, nil
+	c := &Conn{fd: fd, port: port, buf: make([]byte, bufferSize), patience: patience}
+	c.socket.wire(fd)
+	c.receive = c.socket.receive
+	return c, nil
 }
 
 // setUp binds the socket to a port of the kernel's choice.
@@ -109,32 +111,52 @@ type socket struct {
 	header unix.Msghdr
 	vector unix.Iovec
 	sender unix.RawSockaddrNetlink
-	// unseen keeps what is there already from Go's scheduler, see Discard.
-	unseen bool
+	brief  bool // the last receive was, see receive
 }
 
-func newSocket(fd int) *socket {
-	s := &socket{fd: fd}
+func (s *socket) wire(fd int) {
+	s.fd = fd
 	s.header.Name = (*byte)(unsafe.Pointer(&s.sender))
 	s.header.Iov = &s.vector
 	s.header.SetIovlen(1)
-	return s
 }
 
+// brief is how long a receive takes at most after which the next one is made
+// behind the back of Go's scheduler.
+const brief = time.Millisecond
+
+// receive receives a datagram, for which the kernel composes the one after it.
+//
+// Go's scheduler sees a thread in the kernel for longer than 20 us, and wakes
+// another one to run what else there is: usually nothing, at a tenth of the CPU
+// time of a walk. But it must not be kept from running the rest of the program for
+// long, and when a query lets hardly anything through, or the table is another
+// namespace's, the kernel may pass over all of a large one in a single receive.
+// The entries of a dump are spread evenly over the table, so one part of it takes
+// about as long as the part before. After a brief receive the next one is made
+// unseen; after a longer one, and at first, the scheduler is told.
 func (s *socket) receive(buf []byte) (n int, sender uint32, err error) {
 	s.vector.Base = unsafe.SliceData(buf)
 	s.vector.SetLen(len(buf))
 	s.header.Namelen = unix.SizeofSockaddrNetlink
-	if s.unseen {
-		size, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC|unix.MSG_DONTWAIT)
-		if errno == 0 {
-			return int(size), s.sender.Pid, nil
-		}
-	}
-	// MSG_TRUNC: return the datagram's true size.
-	size, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC)
+	start := time.Now()
+	size, errno := s.recvmsg()
+	s.brief = errno == 0 && time.Since(start) < brief
 	if errno != 0 {
 		return 0, 0, errno
 	}
 	return int(size), s.sender.Pid, nil
+}
+
+// recvmsg returns the datagram's true size (MSG_TRUNC). What is not there already
+// it always waits for in the scheduler's sight.
+func (s *socket) recvmsg() (size uintptr, errno unix.Errno) {
+	if s.brief {
+		size, _, errno = unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+		if errno == 0 {
+			return size, 0
+		}
+	}
+	size, _, errno = unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC)
+	return size, errno
 }

@@ -72,6 +72,7 @@ func (c *Conn) dump(ctx context.Context, request []byte, use func(datagram []byt
 // are known. The kernel composes the first of them before write(2) returns.
 func (c *Conn) send(request []byte) error {
 	c.seq++
+	c.socket.brief = false // what this dump is like is not known yet
 	binary.NativeEndian.PutUint32(request[8:], c.seq)
 	for {
 		_, err := unix.Write(c.fd, request) // without an address: to the kernel
