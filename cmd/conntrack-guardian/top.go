@@ -82,7 +82,9 @@ with the change of each row in entries per second. On a terminal it is drawn ove
 the last one, until q or Ctrl-C.
 
 --json prints all lists, whatever --by and --limit say; with --watch one object a
-line. A list has the 100 largest at most.`,
+line. A list has the 100 largest at most. Shares are from 0 to 1, of the whole
+table; low and high bound the entries; all times are in seconds; and the port of
+ICMP is 256 times its type plus its code.`,
 		Example: `  conntrack-guardian top                        # the 20 largest sources
   conntrack-guardian top --by snat --full       # who runs out of source ports
   conntrack-guardian top --watch                # as it goes, every 5 seconds
@@ -167,6 +169,9 @@ func (t *top) understand(cmd *cobra.Command) error {
 // prefix's length are dropped, as routing tables do.
 func (t *top) understandSource() error {
 	if p, err := netip.ParsePrefix(t.source); err == nil {
+		if p.Addr().Is4In6() {
+			return program.Misuse("--source %q: write it as an IPv4 prefix, such as 10.0.0.0/24", t.source)
+		}
 		t.prefix = p.Masked()
 		return nil
 	}
@@ -232,20 +237,7 @@ func (t *top) census(ctx context.Context, show func(text string, urgent bool)) (
 	if err != nil {
 		return r, t.explain(err)
 	}
-	fillLists(&r)
 	return r, nil
-}
-
-// fillLists has empty lists printed as such in JSON, not as null.
-func fillLists(r *census.Report) {
-	r.Sources = append([]census.Source{}, r.Sources...)
-	r.Destinations = append([]census.Address{}, r.Destinations...)
-	r.Services = append([]census.Service{}, r.Services...)
-	r.Pools = append([]census.Pool{}, r.Pools...)
-	r.Protocols = append([]census.Named{}, r.Protocols...)
-	r.States = append([]census.Named{}, r.States...)
-	r.Zones = append([]census.Zone{}, r.Zones...)
-	r.Classes = append([]census.Class{}, r.Classes...)
 }
 
 // explain says what to do about an error of a census.
@@ -257,6 +249,8 @@ func (t *top) explain(err error) error {
 		return fmt.Errorf("%w: try again once nothing resizes the hash table, or take a sample, which is soon over", err)
 	case errors.Is(err, census.ErrResized):
 		return fmt.Errorf("%w: try again once nothing resizes the hash table", err)
+	case errors.Is(err, census.ErrAbsent):
+		return fmt.Errorf("%w: the first rule that needs it loads it, or modprobe nf_conntrack", err)
 	}
 	return err
 }
