@@ -56,18 +56,25 @@ func assess(h *history, s *Snapshot, c *Config, now time.Duration) Assessment {
 }
 
 // explain says how the table came to be in trouble. Once what was done has ended
-// the trouble, the first census of the episode still tells.
-func (st *State) explain(s *Snapshot, c *Config) {
-	a, cause := &st.Now, st.Now.Cause
+// the trouble, the first census of the episode still tells. That the table is too
+// small is what is left when nothing else explains it, what was named included.
+func (st *State) explain(s *Snapshot, c *Config, now time.Duration) {
+	e, a, cause := &st.Episode, &st.Now, st.Now.Cause
 	if cause == None && st.uncounted() {
-		cause = st.Episode.Cause
+		cause = e.Cause
 	}
 	if cause == None {
 		return
 	}
 	a.Confidence = a.surety(cause, c)
-	if a.why = explain(a, cause, &st.Baseline, s, c); a.why.pattern != NoPattern {
-		a.Pattern, a.Confidence = a.why.pattern, a.why.confidence
+	why := explain(a, cause, e.Pattern, &st.Baseline, s, c)
+	switch weak := why.pattern == NoPattern || why.pattern == Chronic; {
+	case weak && cause.ofTable() && e.persists(a, now):
+		if a.Pattern = e.Pattern; a.Pattern != NoPattern {
+			a.Confidence = e.Confidence
+		}
+	case why.pattern != NoPattern:
+		a.why, a.Pattern, a.Confidence = why, why.pattern, why.confidence
 	}
 }
 

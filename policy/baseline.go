@@ -31,7 +31,7 @@ type Baseline struct {
 	newest int        // index of the newest
 	part   Hour       // the hour that is being read
 	seen   time.Duration
-	rate   float64 // the median of the hours' rates
+	rate   float64 // that three of four hours' rates don't exceed
 }
 
 // learn takes in one reading that stands for a span of time.
@@ -59,7 +59,7 @@ func (b *Baseline) add(h Hour) {
 		rates = append(rates, float64(b.hour(i).Rate))
 	}
 	slices.Sort(rates)
-	b.rate = rates[len(rates)/2]
+	b.rate = rates[len(rates)*3/4]
 }
 
 // hour is the complete hour that many hours before the newest.
@@ -69,9 +69,9 @@ func (b *Baseline) hour(ago int) Hour { return b.hours[(b.newest-ago+week)%week]
 func (b *Baseline) Hours() int { return b.n }
 
 // ordinary is the fill rate that is ordinary for the table, in entries per second:
-// the median of the hours' fastest. What happens in less than every second hour, a
-// nightly job or a flood, does not move it; a job that runs every hour is
-// ordinary. It is unknown during the first hours.
+// what three of four hours' fastest don't exceed. What happens in fewer hours, a
+// nightly job or a flood, does not move it; office hours and a job that runs every
+// hour are ordinary. It is unknown during the first hours.
 func (b *Baseline) ordinary() (rate float64, known bool) {
 	return max(b.rate, 1), b.n >= fewestHours
 }
@@ -86,8 +86,8 @@ const rise = 0.1
 
 // rising is for how many hours the table's low has risen to its present count and
 // never come down, by days or by hours. Traffic has a daily course, and a leak is
-// seen below it: a rise of less than a day counts only where it has led to where the
-// table has never been.
+// seen below it: a rise of less than a day counts only where it has led well above
+// where the table has been.
 func (b *Baseline) rising(count int) int {
 	days := make([]int32, 0, week/24)
 	hours := make([]int32, 0, week)
@@ -104,7 +104,7 @@ func (b *Baseline) rising(count int) int {
 		return 24 * n
 	}
 	n := climb(hours, least)
-	if n == 0 || n < 24 && slices.Max(hours) > hours[0] {
+	if n < 24 && n < len(hours) && float64(slices.Max(hours[n:])) > float64(hours[0])*(1-rise) {
 		return 0
 	}
 	return n

@@ -38,7 +38,7 @@ func TestBaselineKeepsAWeek(t *testing.T) {
 	}
 }
 
-// What happens in fewer than every second hour is not ordinary.
+// What happens in fewer than a quarter of the hours is not ordinary.
 func TestOrdinaryRate(t *testing.T) {
 	var b Baseline
 	for i := range 48 {
@@ -46,13 +46,23 @@ func TestOrdinaryRate(t *testing.T) {
 			t.Errorf("known after %d hours: %v", i, known)
 		}
 		h := Hour{Low: 5, High: 6, Rate: 300}
-		if i%24 == 3 {
+		if i%24 < 5 {
 			h.Rate = 90_000
 		}
 		b.add(h)
 	}
 	if rate, _ := b.ordinary(); rate != 300 {
 		t.Errorf("ordinary is %g/s, want 300", rate)
+	}
+	for i := range week { // of work
+		h := Hour{Low: 5, High: 6, Rate: 40}
+		if i < 5*24 && i%24 >= 8 && i%24 < 18 {
+			h.Rate = 300
+		}
+		b.add(h)
+	}
+	if rate, _ := b.ordinary(); rate != 300 {
+		t.Errorf("in a working week %g/s are ordinary, want the 300 of the working hours", rate)
 	}
 	if rate, _ := new(Baseline).ordinary(); rate != 1 {
 		t.Errorf("ordinary is %g/s without a past, want 1: it is divided by", rate)
@@ -84,7 +94,8 @@ func TestRising(t *testing.T) {
 		"long level, risen at last":       {append(level, 1300), 1300, 2},
 		"rising by little of what is":     {[]int32{1000, 1100, 1200, 1300}, 9000, 0},
 		"rising to where it has been":     {[]int32{5000, 1000, 1100, 1200}, 1200, 0},
-		"rising to where it never was":    {[]int32{1200, 1000, 1100, 1300}, 1300, 3},
+		"rising to where it nearly was":   {[]int32{1200, 1000, 1100, 1250}, 1250, 0},
+		"rising to where it never was":    {[]int32{1200, 1000, 1100, 1400}, 1400, 3},
 		"dropped":                         {[]int32{1000, 1100, 1200, 900}, 900, 0},
 		"the same every day, evening":     {course(0, 24), 12_500, 0},
 		"the same every day, noon":        {course(0, 12), 40_000, 0},

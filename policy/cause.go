@@ -16,6 +16,10 @@ const (
 	Unknown      Cause = "unknown"
 )
 
+// ofTable reports whether the cause is that the table has no room: such a one has a
+// pattern.
+func (c Cause) ofTable() bool { return c == TableFilling || c == TableFull }
+
 // several is a set of causes or patterns, with room for all of them.
 type several[T ~string] [6]T
 

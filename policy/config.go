@@ -86,8 +86,16 @@ func (c *Config) Counts() bool {
 	return c.Census.CountNew == CountAlways || c.Census.CountNew == CountActing && c.Mode == Act
 }
 
-// stale is the age from which a census says nothing of the present.
-func (c *CensusConfig) stale() time.Duration { return 2*c.Every + 10*time.Second }
+// entryTime is the CPU time that a census takes for an entry, twice what was
+// measured.
+const entryTime = 5 * time.Microsecond
+
+// stale is the age from which a census says nothing of the present. Its age counts
+// from its beginning, and a large one of a small share of a CPU takes minutes.
+func (c *CensusConfig) stale() time.Duration {
+	takes := float64(c.Sample) * float64(entryTime) / c.CPU
+	return 2*c.Every + 10*time.Second + time.Duration(takes)
+}
 
 // Memory bounds what the table may come to cost.
 type Memory struct {

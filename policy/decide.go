@@ -31,7 +31,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.Now = assess(&st.history, &s, &c, now)
-	st.explain(&s, &c)
+	st.explain(&s, &c, now)
 	st.learn(&s, &c, now)
 
 	var out []Decision

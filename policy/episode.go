@@ -66,7 +66,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		return []Decision{d}
 	case a.Cause == None:
 		if st.uncounted() && st.counted() {
-			return st.census(now)
+			return st.tell(now)
 		}
 		return nil
 	}
@@ -74,34 +74,32 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 	switch {
 	case st.renames(c, now):
 		e.rename(a, now)
-	case st.reshapes(c, now):
-		e.reshape(a, now)
-	case a.Cause != e.Cause:
+	case a.Cause != e.Cause && !(a.Cause.ofTable() && e.Cause.ofTable()):
 		return nil
-	case st.uncounted() && st.counted():
-		return st.census(now)
-	case e.losing || !a.losing():
+	case !st.reshapes(c, now) && !(st.uncounted() && st.counted()) && (e.losing || !a.losing()):
 		return nil
 	}
-	e.losing, e.counted = e.losing || a.losing(), e.counted || st.counted()
-	return []Decision{st.decision(Diagnose, a.Evidence())}
+	return st.tell(now)
 }
 
 // losing reports whether the cause has cost connections, not only might.
 func (a *Assessment) losing() bool { return a.lost.explains(a.Cause) > 0 }
 
-// census reports the first census of the episode.
-func (st *State) census(now time.Duration) []Decision {
+// tell reports what is known of the episode now.
+func (st *State) tell(now time.Duration) []Decision {
 	e, a := &st.Episode, &st.Now
-	e.counted = true
 	if a.Pattern != NoPattern {
 		e.reshape(a, now)
 	}
+	e.losing, e.counted = e.losing || a.losing(), e.counted || st.counted()
 	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
 
 // middle is halfway between the marks.
 func middle(c *Config) float64 { return (c.Watch.Low + c.Watch.High) / 2 }
+
+// roomAgain is the utilization under which a table that was full is only filling.
+const roomAgain = nearFull - 0.05
 
 // renames reports whether the episode's cause is now another. A filling table may
 // turn into anything at once; other causes stay for the window that shows them;
@@ -111,7 +109,7 @@ func (st *State) renames(c *Config, now time.Duration) bool {
 	e, a := &st.Episode, &st.Now
 	since := now - e.named
 	switch {
-	case a.Cause == e.Cause:
+	case a.Cause == e.Cause, e.Cause == TableFull && a.Cause == TableFilling && a.Utilization >= roomAgain:
 		return false
 	case e.causes.has(a.Cause):
 		return since >= lull*c.Watch.Calm
@@ -131,10 +129,23 @@ func (st *State) reshapes(c *Config, now time.Duration) bool {
 
 // reshape names a pattern.
 func (e *Episode) reshape(a *Assessment, now time.Duration) {
-	e.Pattern, e.Confidence, e.shaped = a.Pattern, a.Confidence, now
+	if a.Pattern != e.Pattern {
+		e.shaped = now
+	}
+	e.Pattern, e.Confidence = a.Pattern, a.Confidence
 	if a.Pattern != NoPattern {
 		e.patterns.add(a.Pattern)
 	}
+}
+
+// aftermath is how long what a spike has left may fill the table.
+const aftermath = 24 * time.Hour
+
+// persists reports whether the pattern that was named holds although nothing seen
+// now speaks for it: what would is in a census that has grown old, or a spike has
+// filled the table and not gone yet.
+func (e *Episode) persists(a *Assessment, now time.Duration) bool {
+	return e.counted && a.Census.At == 0 || e.Pattern == Spike && now-e.shaped < aftermath
 }
 
 // rename names a cause. One that comes back after a lull begins a new phase: an

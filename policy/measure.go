@@ -76,7 +76,9 @@ func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason
 		return nil
 	}
 	d := st.decision(verb, reason)
-	d.Cause = st.Now.Cause
+	if a := &st.Now; a.Cause != d.Cause { // what is named may be older
+		d.Cause, d.Pattern, d.Confidence = a.Cause, a.Pattern, a.Confidence
+	}
 	d.Measure, d.From, d.To = m, from, to
 	return []Decision{d}
 }

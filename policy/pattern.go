@@ -17,11 +17,16 @@ const (
 const (
 	// dominates is the share of the table from which a kind of entry explains it.
 	dominates = 0.5
+	// slack is by how much less it still does, once it has been named.
+	slack = 0.1
 	// farOver is how many times the ordinary fill rate makes a spike.
 	farOver = 4
-	// unheardOf is the time in which no ordinary rate fills an empty table. It tells
-	// a spike while nothing is known yet of what is ordinary.
-	unheardOf = 10 * time.Minute
+	// over is how many times the ordinary fill rate is not ordinary any more.
+	over = 2
+	// unheardOf is the time in which no ordinary rate fills an empty table, and its
+	// jitter over the window does not seem to. It tells a spike while nothing is known
+	// yet of what is ordinary.
+	unheardOf = 2 * time.Minute
 	// leastClimb is for how many hours lows must have risen to show a leak.
 	leastClimb = 3
 	// leastChronic is for how many hours a table must have been above the low mark to
@@ -41,26 +46,37 @@ type explanation struct {
 // explain names the pattern of a table that fills or is full. What is in it comes
 // first, since it says what can be done about it; a leak and a chronic lack of
 // room are told only at an ordinary rate.
-func explain(a *Assessment, cause Cause, b *Baseline, s *Snapshot, c *Config) explanation {
-	if cause != TableFilling && cause != TableFull {
+func explain(a *Assessment, cause Cause, named Pattern, b *Baseline, s *Snapshot, c *Config) explanation {
+	if !cause.ofTable() {
 		return explanation{}
 	}
-	if e := churn(a); e.pattern != NoPattern {
+	if e := churn(a, named); e.pattern != NoPattern {
 		return e
 	}
 	if e := spike(a, b, s); e.pattern != NoPattern {
 		return e
 	}
-	if e := leak(a, b); e.pattern != NoPattern {
+	if ordinary, known := b.ordinary(); known && a.FillRate >= over*ordinary {
+		return explanation{}
+	}
+	if e := leak(a, named, b); e.pattern != NoPattern {
 		return e
 	}
 	return chronic(b, s, c)
 }
 
+// enough is the share of the table that makes a pattern.
+func enough(p, named Pattern) float64 {
+	if p == named {
+		return dominates - slack
+	}
+	return dominates
+}
+
 // churn is as sure as the share of the dead is large, at the least.
-func churn(a *Assessment) explanation {
+func churn(a *Assessment, named Pattern) explanation {
 	dead := a.Census.Closing.Low + a.Census.DeadUDP.Low
-	if dead < dominates {
+	if dead < enough(Churn, named) {
 		return explanation{}
 	}
 	return explanation{pattern: Churn, confidence: dead}
@@ -81,9 +97,9 @@ func spike(a *Assessment, b *Baseline, s *Snapshot) explanation {
 
 // leak is as sure as the share of the idle is large at the least, and the longer
 // the table has not come down. One that does come down has none.
-func leak(a *Assessment, b *Baseline) explanation {
+func leak(a *Assessment, named Pattern, b *Baseline) explanation {
 	idle := a.Census.Idle.Low
-	if idle < dominates {
+	if idle < enough(Leak, named) {
 		return explanation{}
 	}
 	hours := b.rising(a.Count)
