@@ -65,7 +65,11 @@ const fresh = 5 * time.Second
 // use if some were missing.
 func (k *Census) evidence(ports bool, age time.Duration) (parts []string) {
 	if p := k.Pool; ports && p.Used > 0 {
-		parts = append(parts, fmt.Sprintf("most ports in use by %s to %s port %d %s: %s, all within %d-%d",
+		used := "%s, all within %d-%d"
+		if k.Read < k.Table {
+			used = "about %s, those seen within %d-%d"
+		}
+		parts = append(parts, fmt.Sprintf("most ports in use by %s to %s port %d %s: "+used,
 			p.NAT, p.Dst, p.Port, p.Proto, Number(p.Used), p.Lowest, p.Highest))
 	}
 	for _, kind := range []struct {
