@@ -1,6 +1,9 @@
 package census
 
-import "math"
+import (
+	"math"
+	"sort"
+)
 
 // A scale makes figures of the whole table out of what was counted in the
 // entries that were read. The census is full if these are all.
@@ -34,6 +37,51 @@ func (s scale) figure(seen, unsure int) Figure {
 		f.Share = float64(f.Entries) / float64(s.table)
 	}
 	return f
+}
+
+// listed is the figure of a key that is listed for being one of the largest of
+// those seen. Of many small ones these are what the sample happens to be rich of,
+// and the interval of a single figure would hold none of their true numbers.
+func (s scale) listed(seen, unsure int) Figure {
+	f := s.figure(seen, unsure)
+	if s.read < s.table {
+		f.Low = min(f.Low, s.least(seen, f.Entries))
+	}
+	return f
+}
+
+// least is how many entries a key has at least that was seen so often, be it any of
+// the table's; most is enough. There are table/n keys of n entries at most, so the
+// chance that one of them is seen so often is table/n times that of a single one at
+// most. With n entries that is over 0.5 %, with fewer it is not. Since each key's
+// part in that chance is by its share of the table, they add up to 0.5 % for all.
+func (s scale) least(seen, most int) int {
+	plausible := func(more int) bool {
+		n := seen + more
+		return s.chance(n, seen)+math.Log(float64(s.table)/float64(n)) > math.Log(.005)
+	}
+	return seen + sort.Search(most-seen, plausible)
+}
+
+// chance is the logarithm of the chance that of n entries k or more are in the
+// sample, or a little more: the hypergeometric distribution falls off beyond its
+// mean at least as fast as at its first step.
+func (s scale) chance(n, k int) float64 {
+	of, read, in, seen := float64(s.table), float64(s.read), float64(n), float64(k)
+	if k == 0 || seen*of <= read*in {
+		return 0
+	}
+	step := (in - seen) * (read - seen) / ((seen + 1) * (of - in - read + seen + 1))
+	first := choices(in, seen) + choices(of-in, read-seen) - choices(of, read)
+	return min(0, first-math.Log1p(-step))
+}
+
+// choices is the logarithm of how many ways there are to choose k of n.
+func choices(n, k float64) float64 {
+	all, _ := math.Lgamma(n + 1)
+	chosen, _ := math.Lgamma(k + 1)
+	rest, _ := math.Lgamma(n - k + 1)
+	return all - chosen - rest
 }
 
 // entries is how many of the table are as seen of those read.

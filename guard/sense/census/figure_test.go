@@ -3,6 +3,7 @@ package census
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -96,6 +97,73 @@ func TestIntervalOfSmallAndLargeShares(t *testing.T) {
 		if small < .985 || large < .985 {
 			t.Errorf("%d entries, %.3f in a sample: right in %.2f %%, all but as many: %.2f %%", truth, mean, 100*small, 100*large)
 		}
+	}
+}
+
+// The largest of many small ones in a sample are those that it happened to be rich
+// of. Not even so is any of a list taken for larger than it is.
+func TestTheLargestOfManyAreNotOverrated(t *testing.T) {
+	const sample, runs = 20_000, 30
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, c := range []struct{ table, keys int }{
+		{40_000, 5000},
+		{200_000, 20_000},
+		{1_000_000, 3},
+		{1_000_000, 30},
+		{1_000_000, 300},
+		{1_000_000, 1000},
+		{1_000_000, 10_000},
+		{1_000_000, 100_000},
+		{1_000_000, 500_000},
+	} {
+		s, each := scale{sample, c.table}, c.table/c.keys
+		wrong := 0
+		for range runs {
+			for _, seen := range evenly(rng, s, c.keys) {
+				if f := s.listed(seen, 0); f.Low > each {
+					wrong++
+					break
+				} else if f.Low < seen || f.Low > f.Entries {
+					t.Fatalf("%d seen: %+v", seen, f)
+				}
+			}
+		}
+		if wrong > 1 {
+			t.Errorf("%d keys of %d entries each: one of the list is overrated in %d of %d samples", c.keys, each, wrong, runs)
+		}
+	}
+}
+
+// evenly draws a sample of a table that has as many entries of each key, and
+// returns how often the hundred luckiest were seen.
+func evenly(rng *rand.Rand, s scale, keys int) []int {
+	seen, wanted := make([]int, keys), s.read
+	for i := range s.table {
+		if rng.IntN(s.table-i) < wanted {
+			seen[i%keys]++
+			wanted--
+		}
+	}
+	slices.Sort(seen)
+	slices.Reverse(seen)
+	return seen[:min(keys, rows)]
+}
+
+// What it costs to be sure of the whole list is little for a large share, for
+// there can't be many of them.
+func TestLowOfALargeListedShare(t *testing.T) {
+	s := scale{20_000, 1_000_000}
+	alone, listed := s.figure(4000, 0), s.listed(4000, 0)
+	// A chance of 0.5 % in five is one of 0.1 %: 3.09 σ instead of 2.58.
+	want := alone.Entries - int(float64(alone.Entries-alone.Low)*3.0902/2.5758)
+	if d := listed.Low - want; d < -150 || d > 150 {
+		t.Errorf("%+v, want a low of %d within 150", listed, want)
+	}
+	if listed.Low = alone.Low; listed != alone {
+		t.Errorf("%+v, and in a list %+v", alone, listed)
+	}
+	if all := (scale{1000, 1000}).listed(250, 7); all != (Figure{250, 250, 257, .25}) {
+		t.Errorf("of a full census: %+v", all)
 	}
 }
 

@@ -77,7 +77,7 @@ func (t *tally) fillLists(r *Report, s scale) {
 
 // figureOf is the figure of a key that a sketch has counted.
 func figureOf[K comparable, V any](s scale, of *sketch[K, V], at slot[K, V]) Figure {
-	return s.figure(int(at.count), int(of.offset))
+	return s.listed(int(at.count), int(of.offset))
 }
 
 // prefix is that of a source: all of an IPv4 address, or the network of an IPv6
@@ -106,7 +106,7 @@ func (t *tally) zoneRows(s scale) []Zone {
 	list := []Zone{}
 	for zone, n := range t.zones {
 		if n > 0 {
-			list = append(list, Zone{uint16(zone), s.figure(int(n), 0)})
+			list = append(list, Zone{uint16(zone), s.listed(int(n), 0)})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Zone) int { return byEntries(a.Figure, b.Figure) })

@@ -45,8 +45,14 @@ type Report struct {
 }
 
 // A Figure counts entries. Low and High bound the true number: with the sketch's
-// error, which is certain, and the sample's, which holds in 99 of 100 samples.
-// Where nothing is uncertain all three are equal.
+// error, which is certain, and the sample's, which holds in 99 of 100 samples. In a
+// list of the largest ones no Low is too high in 99 of 100 samples. Where nothing is
+// uncertain all three are equal.
+//
+// They are of the entries that the table has while it is read. A sample knows how
+// many these are from nf_conntrack_count, which counts expired entries that the
+// kernel has not removed yet: then Entries, Low and High are too high by as much,
+// and Share is not.
 type Figure struct {
 	Entries int     `json:"entries"`
 	Low     int     `json:"low"`
