@@ -72,7 +72,18 @@ func (st *State) wake(now time.Duration) {
 // decision starts a Decision with what all have in common.
 func (st *State) decision(v Verb, reason string) Decision {
 	return Decision{
-		Verb: v, Reason: reason, Cause: st.Episode.Cause, Pattern: st.Episode.Pattern, Confidence: st.Episode.Confidence, Episode: st.Episode.Name,
+		Verb: v, Reason: reason,
+		Episode: st.Episode.Name, Cause: st.Episode.Cause, Pattern: st.Episode.Pattern, Confidence: st.Episode.Confidence,
 		Utilization: st.Now.Utilization, FillRate: st.Now.FillRate, TimeToFull: st.Now.TimeToFull,
 	}
+}
+
+// about makes it a decision about a change. One of an episode that is over has
+// nothing to do with what is seen now.
+func (d Decision) about(ch Change) Decision {
+	d.Measure, d.Change = ch.Measure, ch.ID
+	if ch.Episode != d.Episode {
+		d.Episode, d.Cause, d.Pattern, d.Confidence = ch.Episode, ch.Cause, NoPattern, 0
+	}
+	return d
 }

@@ -17,8 +17,8 @@ func (st *State) drifted(s *Snapshot, c *Config, m Measure, found int) []Decisio
 	open := stack(s, m)
 	top := open[len(open)-1]
 	d := st.decision(Yield, fmt.Sprintf("we wrote %s, somebody else wrote %s; keeping off for %s",
-		Number(top.After), Number(found), Span(c.Watch.YieldFor)))
-	d.Measure, d.Change, d.From, d.To, d.Episode = m, top.ID, top.After, found, top.Episode
+		Number(top.After), Number(found), Span(c.Watch.YieldFor))).about(top)
+	d.From, d.To = top.After, found
 	return []Decision{d}
 }
 

@@ -47,8 +47,7 @@ func (st *State) check(id int, now time.Duration) check {
 }
 
 func (st *State) verdict(ch Change, k check, c *Config, now time.Duration) Decision {
-	d := st.decision(Judge, "")
-	d.Measure, d.Change, d.Episode = ch.Measure, ch.ID, ch.Episode
+	d := st.decision(Judge, "").about(ch)
 	d.From, d.To = ch.Before, ch.After
 	windows := (now - k.begun).Seconds() / c.Watch.Window.Seconds()
 	d.Outcome, d.Reason = outcome(ch.Measure, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*max(windows, 1))

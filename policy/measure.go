@@ -127,7 +127,7 @@ func (st *State) deepest(open []Change, hold, now time.Duration, well func(Chang
 
 // undo decides to take back one change and those above it.
 func (st *State) undo(c Change, from int, reason string) []Decision {
-	d := st.decision(Undo, reason)
-	d.Measure, d.Change, d.From, d.To, d.Episode = c.Measure, c.ID, from, c.Before, c.Episode
+	d := st.decision(Undo, reason).about(c)
+	d.From, d.To = from, c.Before
 	return []Decision{d}
 }
