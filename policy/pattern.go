@@ -62,7 +62,7 @@ func explain(a *Assessment, cause Cause, named Pattern, b *Baseline, s *Snapshot
 	if e := leak(a, named, b); e.pattern != NoPattern {
 		return e
 	}
-	return chronic(b, s, c)
+	return chronic(a, b, s, c)
 }
 
 // enough is the share of the table that makes a pattern.
@@ -109,9 +109,10 @@ func leak(a *Assessment, named Pattern, b *Baseline) explanation {
 	return explanation{pattern: Leak, confidence: idle * upTo(hours, 24), hours: hours}
 }
 
-// chronic is surer the longer it has lasted. The limit is the one without our
-// raises: they are the relief, not the cure.
-func chronic(b *Baseline, s *Snapshot, c *Config) explanation {
+// chronic is surer the longer it has lasted, and only half as sure while nobody has
+// looked what else might fill the table. The limit is the one without our raises:
+// they are the relief, not the cure.
+func chronic(a *Assessment, b *Baseline, s *Snapshot, c *Config) explanation {
 	limit := s.Max
 	for _, ch := range s.Changes {
 		if ch.Measure == RaiseMax && ch.State == Applied {
@@ -124,7 +125,11 @@ func chronic(b *Baseline, s *Snapshot, c *Config) explanation {
 	if hours < leastChronic {
 		return explanation{}
 	}
-	return explanation{pattern: Chronic, confidence: upTo(hours, 24), hours: hours, limit: int(least)}
+	sure := upTo(hours, 24)
+	if a.Census.At == 0 {
+		sure /= 2
+	}
+	return explanation{pattern: Chronic, confidence: sure, hours: hours, limit: int(least)}
 }
 
 // evidence says the explanation's numbers.
