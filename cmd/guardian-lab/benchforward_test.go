@@ -167,7 +167,7 @@ func forwardSample(rate int) forwardRate {
 }
 
 func TestForwardTargets(t *testing.T) {
-	r := forwardResult{Rounds: 2, Rates: []forwardRate{forwardSample(100), forwardSample(0)}}
+	r := forwardResult{Rounds: 2, For: 1, Rates: []forwardRate{forwardSample(100), forwardSample(0)}}
 	r.judge()
 	var got []string
 	for _, target := range r.Targets {
@@ -184,7 +184,11 @@ func TestForwardTargets(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	one := forwardResult{Rounds: 1, Rates: []forwardRate{forwardSample(100)}}
+	none := forwardSample(100).Rows[0]
+	if short := (forwardResult{For: 0.05}); short.allowed(&none) != 4 {
+		t.Errorf("%v %% allowed, want the 4 that 2 ms are of 50", short.allowed(&none))
+	}
+	one := forwardResult{Rounds: 1, For: 1, Rates: []forwardRate{forwardSample(100)}}
 	if one.judge(); len(one.Targets) != 2 {
 		t.Errorf("%+v: one round has no noise to compare with", one.Targets)
 	}

@@ -97,6 +97,16 @@ func (r *forwardRow) slower(none *forwardRow) float64 {
 // due then.
 const tickMissed = 100
 
+// grain is what the generator's pace leaves uncertain of a turn's length: it sends
+// what is due, sleeps for a millisecond and may sleep as long again.
+const grain = 0.002
+
+// allowed is how much less may be forwarded than without a census, in percent: as
+// much as runs without one differ by, and no less than the generator can tell.
+func (r *forwardResult) allowed(none *forwardRow) float64 {
+	return max(none.noise(), 100*grain/r.For)
+}
+
 // judge holds the conditions with a census to what they must not cost: more of the
 // forwarding than runs without one differ by, and a tick. Where as much is sent as
 // goes, what a census takes is missing; that is no target.
@@ -106,7 +116,7 @@ func (r *forwardResult) judge() {
 		for i := range rate.Rows[1:] {
 			row := &rate.Rows[1+i]
 			if rate.Rate > 0 && r.Rounds > 1 {
-				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", none.noise(), row.slower(none), false})
+				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", r.allowed(none), row.slower(none), false})
 			}
 			r.add(forwardTarget{rate.Rate, row.Name, "a tick comes late, ms", tickMissed, 1000 * row.Ticks.Worst, false})
 		}
