@@ -21,11 +21,11 @@ type Scout interface {
 
 // scouting is what the loop knows of its scout.
 type scouting struct {
-	back   chan sight // from the scout on its way, nil when there is none
-	asked  time.Duration
-	out    bool // Look has been called since Rest was
-	last   time.Duration
-	unseen string // why the newest census failed, empty when it did not
+	back   chan sight    // from the scout on its way, nil when there is none
+	asked  time.Duration // when it was last sent to look, 0 for never
+	out    bool          // Look has been called since Rest was
+	last   time.Duration // when it was last sent to rest
+	unseen string        // why the newest census failed, empty when it did not
 
 	counting  bool   // new connections are being counted
 	uncounted string // why they are not though they should be, empty otherwise

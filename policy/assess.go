@@ -60,7 +60,7 @@ func assess(h *history, s *Snapshot, c *Config, now time.Duration) Assessment {
 // small is what is left when nothing else explains it, what was named included.
 func (st *State) explain(s *Snapshot, c *Config, now time.Duration) {
 	e, a, cause := &st.Episode, &st.Now, st.Now.Cause
-	if cause == None && st.uncounted() {
+	if cause == None && st.awaitsCensus() {
 		cause = e.Cause
 	}
 	if cause == None {

@@ -32,14 +32,16 @@ type Census struct {
 // ago. last is 0 for never.
 func (st *State) WantsCensus(c *Config, last, now time.Duration) bool {
 	due := last == 0 || now-last >= c.Census.Every
-	return due && c.Mode > Off && (st.Now.Cause != None || st.uncounted())
+	return due && c.Mode > Off && (st.Now.Cause != None || st.awaitsCensus())
 }
 
-// uncounted reports whether no census of this episode has been reported yet.
-func (st *State) uncounted() bool { return st.Episode.Name != "" && !st.Episode.counted }
+// awaitsCensus reports whether no census of this episode has been reported yet.
+func (st *State) awaitsCensus() bool { return st.Episode.Name != "" && !st.Episode.census }
 
-// counted reports whether there is a census of this episode.
-func (st *State) counted() bool { return st.Now.Census.At >= st.Episode.Since && st.Now.Census.At != 0 }
+// hasCensus reports whether there is a census of this episode.
+func (st *State) hasCensus() bool {
+	return st.Now.Census.At >= st.Episode.Since && st.Now.Census.At != 0
+}
 
 // A Share is a share of the entries with its 99 % interval.
 type Share struct{ Share, Low, High float64 }

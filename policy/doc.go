@@ -11,7 +11,12 @@
 // The way through the package, one file each:
 //
 //	history.go  the readings of the last seconds: fill rate and losses
-//	cause.go    losses and pressure -> a Cause with its evidence
+//	assess.go   what they say, before anything is decided
+//	cause.go    losses and pressure -> a Cause
+//	baseline.go the hours of the last week: what is ordinary
+//	census.go   who and what fills the table, and when to look
+//	pattern.go  a cause, the baseline and a census -> a Pattern
+//	evidence.go the numbers behind the two, for people
 //	episode.go  hysteresis: when trouble begins and when it is over
 //	raisemax.go, growbuckets.go  one measure each: when, how far, when undone
 //	effect.go   did a change help?

@@ -17,7 +17,7 @@ type Episode struct {
 	causes   several[Cause]   // named so far
 	shaped   time.Duration    // boot clock when Pattern was named
 	patterns several[Pattern] // named so far
-	counted  bool             // a census has been reported
+	census   bool             // one has been reported
 	losing   bool             // losses have been reported
 	phase    time.Duration    // boot clock since when what is done or said once has not been
 	said     said
@@ -65,7 +65,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		*e = Episode{}
 		return []Decision{d}
 	case a.Cause == None:
-		if st.uncounted() && st.counted() {
+		if st.awaitsCensus() && st.hasCensus() {
 			return st.tell(now)
 		}
 		return nil
@@ -76,7 +76,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		e.rename(a, now)
 	case a.Cause != e.Cause && !(a.Cause.ofTable() && e.Cause.ofTable()):
 		return nil
-	case !st.reshapes(c, now) && !(st.uncounted() && st.counted()) && (e.losing || !a.losing()):
+	case !st.reshapes(c, now) && !(st.awaitsCensus() && st.hasCensus()) && (e.losing || !a.losing()):
 		return nil
 	}
 	return st.tell(now)
@@ -91,7 +91,7 @@ func (st *State) tell(now time.Duration) []Decision {
 	if a.Pattern != NoPattern {
 		e.reshape(a, now)
 	}
-	e.losing, e.counted = e.losing || a.losing(), e.counted || st.counted()
+	e.losing, e.census = e.losing || a.losing(), e.census || st.hasCensus()
 	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
 
@@ -145,7 +145,7 @@ const aftermath = 24 * time.Hour
 // now speaks for it: what would is in a census that has grown old, or a spike has
 // filled the table and not gone yet.
 func (e *Episode) persists(a *Assessment, now time.Duration) bool {
-	return e.counted && a.Census.At == 0 || e.Pattern == Spike && now-e.shaped < aftermath
+	return e.census && a.Census.At == 0 || e.Pattern == Spike && now-e.shaped < aftermath
 }
 
 // rename names a cause. One that comes back after a lull begins a new phase: an

@@ -116,7 +116,7 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 			t.Fatalf("episode %q opens with cause %q while %q is open", d.Episode, d.Cause, w.open)
 		}
 		w.open, w.named, w.cause = d.Episode, m.now, d.Cause
-		w.pattern, w.counted, w.losing = d.Pattern, m.st.Episode.counted, m.st.Episode.losing
+		w.pattern, w.counted, w.losing = d.Pattern, m.st.Episode.census, m.st.Episode.losing
 	case Diagnose:
 		w.named, w.cause = w.diagnosed(d)
 	case Close:
@@ -143,8 +143,8 @@ func (w *watcher) holds(d Decision, before *Snapshot) {
 // last one had time to show, another pattern, or for the first time in the episode
 // what a census found or that connections are lost.
 func (w *watcher) diagnosed(d Decision) (named time.Duration, cause Cause) {
-	news := d.Pattern != NoPattern && d.Pattern != w.pattern || w.m.st.Episode.counted && !w.counted || w.m.st.Episode.losing && !w.losing
-	w.pattern, w.counted, w.losing = d.Pattern, w.m.st.Episode.counted, w.m.st.Episode.losing
+	news := d.Pattern != NoPattern && d.Pattern != w.pattern || w.m.st.Episode.census && !w.counted || w.m.st.Episode.losing && !w.losing
+	w.pattern, w.counted, w.losing = d.Pattern, w.m.st.Episode.census, w.m.st.Episode.losing
 	if d.Cause == w.cause && !news {
 		w.t.Fatalf("cause %s and pattern %q named again", d.Cause, d.Pattern)
 	}
