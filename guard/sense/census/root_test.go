@@ -21,9 +21,12 @@ import (
 
 // gateway makes a gateway that the test's end takes away. Meanwhile nobody else
 // lowers nf_conntrack_max, which is one value for the machine.
-func gateway(t testing.TB) *lab.Gateway {
+func gateway(t testing.TB) *lab.Gateway { return gatewayOf(t, lab.Sizes{}) }
+
+// gatewayOf is a gateway on a machine of these sizes, where they are not 0.
+func gatewayOf(t testing.TB, sizes lab.Sizes) *lab.Gateway {
 	t.Helper()
-	hold(t)
+	hold(t, sizes)
 	g, err := lab.NewGateway(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -38,11 +41,11 @@ func gateway(t testing.TB) *lab.Gateway {
 
 // hold makes sure that nobody else changes the machine's values, and puts them
 // back.
-func hold(t testing.TB) *lab.MaxHold {
+func hold(t testing.TB, sizes lab.Sizes) *lab.MaxHold {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	h, err := lab.HoldSizes(ctx, lab.Sizes{})
+	h, err := lab.HoldSizes(ctx, sizes)
 	if err != nil {
 		t.Fatal(err)
 	}
