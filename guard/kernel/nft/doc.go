@@ -1,4 +1,5 @@
-// Package nft is the guardian's one nf_tables table, inet conntrack_guardian.
+// Package nft is the guardian's one nf_tables table, conntrack_guardian, of the
+// ip, ip6 or inet family.
 // It never lists or reads a table of anybody else.
 //
 // Invariants:
@@ -15,7 +16,8 @@
 // A netlink socket stays in the network namespace that it was made in, so the
 // table is that of the namespace of the thread that calls Install.
 //
-// Installing it makes connection tracking work in that namespace, for IPv4 and
-// for IPv6: a rule that asks for the state of a packet needs it
-// (nft_ct_get_init).
+// A rule that asks for the state of a packet makes the kernel track all that its
+// table's family is about (nft_ct_get_init). So the table is of the family that it
+// is to count, and counts only what is tracked anyway; that is for the caller to
+// know.
 package nft
