@@ -50,6 +50,18 @@ func FuzzParse(f *testing.F) {
 		if want, e := decoded(b); e != nil || want != p.Entry {
 			t.Fatalf("%+v, want %+v, %v", p.Entry, want, e)
 		}
+		// Once its form is known it says the same, and one like it what it says alone.
+		first := p.Entry
+		if err := p.parse(b); err != nil || p.Entry != first {
+			t.Fatalf("%+v, but then %+v, %v", first, p.Entry, err)
+		}
+		like := bytes.Clone(b)
+		like[int(cut/8)%len(b)] ^= 1 << (cut % 8)
+		alone := parser{}
+		if err, e := p.parse(like), alone.parse(like); fmt.Sprint(e) != fmt.Sprint(err) || err == nil && alone.Entry != p.Entry {
+			t.Fatalf("%+v, %v, but alone %+v, %v", p.Entry, err, alone.Entry, e)
+		}
+		p.Entry = first
 		// Cut short, it has lost nothing of what an entry must have.
 		if err := again.parse(b[:min(int(cut), len(b))]); err == nil {
 			short := again.Entry

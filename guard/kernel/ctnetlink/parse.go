@@ -46,8 +46,9 @@ var always = setOf(ctaTupleOrig, ctaTupleReply, ctaStatus, ctaID)
 // A parser fills one Entry again and again.
 type parser struct {
 	Entry
-	zoned bool // Zone was given
-	tcp   bool // TCPState was given
+	zoned bool       // Zone was given
+	tcp   bool       // TCPState was given
+	forms [2][8]form // by family and size
 }
 
 // parse reads the body of an IPCTNL_MSG_CT_NEW into the Entry, which is of no use
@@ -56,7 +57,31 @@ func (p *parser) parse(body []byte) error {
 	if len(body) < nfgenmsg {
 		return fmt.Errorf("%d bytes are too short for struct nfgenmsg", len(body))
 	}
-	*p = parser{Entry: Entry{Family: body[0]}}
+	f := p.form(body)
+	if f.fits(body) {
+		f.read(body, &p.Entry)
+		return nil
+	}
+	if err := p.attributes(body); err != nil {
+		return err
+	}
+	f.learn(body, p)
+	return nil
+}
+
+// form is the place of the form that a body may have. TCP and UDP of a family differ
+// in size, so that each has its own.
+func (p *parser) form(body []byte) *form {
+	forms := &p.forms[0]
+	if body[0] == unix.AF_INET6 {
+		forms = &p.forms[1]
+	}
+	return &forms[len(body)/4%len(forms)]
+}
+
+// attributes reads a body of whatever form.
+func (p *parser) attributes(body []byte) error {
+	p.Entry, p.zoned, p.tcp = Entry{Family: body[0]}, false, false
 	if p.Family != unix.AF_INET && p.Family != unix.AF_INET6 {
 		return fmt.Errorf("address family %d", p.Family)
 	}
@@ -99,11 +124,14 @@ func (p *parser) finish(reply uint8, seen set) error {
 	if p.tcp && p.Proto != unix.IPPROTO_TCP {
 		return fmt.Errorf("protocol %d with a TCP state", p.Proto)
 	}
-	// The kernel looks at IPS_OFFLOAD twice, for CTA_STATUS and later for whether to
-	// tell the timeout, and the bit may have been set in between.
-	p.Offloaded = p.Status&StatusOffload != 0 || seen&(1<<ctaTimeout) == 0
+	p.Offloaded = offloaded(p.Status, seen&(1<<ctaTimeout) != 0)
 	return nil
 }
+
+// offloaded reports whether an entry is in a flow table. The kernel looks at
+// IPS_OFFLOAD twice, for CTA_STATUS and later for whether to tell the timeout, and
+// the bit may have been set in between.
+func offloaded(status uint32, timeout bool) bool { return status&StatusOffload != 0 || !timeout }
 
 var errZones = errors.New("a zone was already given")
 

@@ -58,14 +58,6 @@ var (
 
 // tuple reads one direction.
 func (p *parser) tuple(value []byte, into *Tuple) (proto uint8, err error) {
-	if proto, ok := ofFamily(p.Family).read(value, into); ok {
-		return proto, nil
-	}
-	return p.attributes(value, into)
-}
-
-// attributes reads one direction, laid out in whatever way.
-func (p *parser) attributes(value []byte, into *Tuple) (proto uint8, err error) {
 	n := nest{level: tupleLevel, b: value}
 	for n.next() {
 		switch n.typ {
@@ -81,6 +73,15 @@ func (p *parser) attributes(value []byte, into *Tuple) (proto uint8, err error) 
 		return 0, n.lacks(ofTuple)
 	}
 	return proto, n.failure()
+}
+
+// set sets an address of 4 or 16 bytes.
+func (a *Addr) set(b []byte) {
+	if len(b) == 4 {
+		a.setIPv4(b)
+		return
+	}
+	copy(a[:], b)
 }
 
 func (t *Tuple) addresses(value []byte, family uint8) error {
