@@ -121,7 +121,7 @@ func (t *tally) classRows(s scale) []Class {
 		for bin, n := range t.remaining[c] {
 			if n > 0 {
 				from, to := span(bin)
-				row.Remaining = append(row.Remaining, Bin{From: from, To: to, Entries: s.entries(int(n))})
+				row.Remaining = append(row.Remaining, Bin{From: int(from), To: int(to), Entries: s.entries(int(n))})
 				total += int(n)
 			}
 		}

@@ -22,12 +22,12 @@ func bin(seconds uint32) int {
 }
 
 // span is the smallest and the largest value of a bin.
-func span(bin int) (from, to int) {
+func span(bin int) (from, to uint32) {
 	if bin < exact {
-		return bin, bin
+		return uint32(bin), uint32(bin)
 	}
 	power := (bin-exact)/8 + 4
-	width := 1 << (power - 3)
-	from = 1<<power + (bin-exact)%8*width
-	return from, from + width - 1
+	width := uint32(1) << (power - 3)
+	from = 1<<power + uint32(bin-exact)%8*width
+	return from, from + (width - 1)
 }

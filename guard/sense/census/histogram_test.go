@@ -8,7 +8,7 @@ import (
 )
 
 func TestBinsAreNarrow(t *testing.T) {
-	next := 0
+	next := uint32(0)
 	for b := range bins {
 		from, to := span(b)
 		if from != next || to < from {
@@ -22,8 +22,8 @@ func TestBinsAreNarrow(t *testing.T) {
 		}
 		next = to + 1
 	}
-	if next != math.MaxUint32+1 {
-		t.Errorf("the last bin ends at %d", next-1)
+	if last := next - 1; last != math.MaxUint32 {
+		t.Errorf("the last bin ends at %d", last)
 	}
 }
 
@@ -31,7 +31,7 @@ func TestBinHoldsItsValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		// As many small values as large ones.
 		v := rapid.Uint32().Draw(t, "value") >> rapid.IntRange(0, 31).Draw(t, "shift")
-		if from, to := span(bin(v)); int(v) < from || int(v) > to {
+		if from, to := span(bin(v)); v < from || v > to {
 			t.Errorf("%d is in the bin %d to %d", v, from, to)
 		}
 	})
