@@ -3,7 +3,7 @@
 //
 // Invariants:
 //
-//   - A census takes the same 2.1 MB for any table, and allocates nothing for an
+//   - A census takes the same 2.4 MB for any table, and allocates nothing for an
 //     entry.
 //   - A figure says how uncertain it is. Low and High are never inverted and never
 //     outside of the table; where nothing is uncertain all three are equal.

@@ -52,6 +52,7 @@ func (t *tally) fillKinds(r *Report, s scale) {
 }
 
 func (t *tally) fillLists(r *Report, s scale) {
+	t.settle()
 	r.Sources, r.Destinations, r.Services, r.Pools = []Source{}, []Address{}, []Service{}, []Pool{}
 	for _, at := range top(t.sources) {
 		r.Sources = append(r.Sources, Source{prefix(at.key), figureOf(s, t.sources, at)})
@@ -69,14 +70,14 @@ func (t *tally) fillLists(r *Report, s scale) {
 		r.Pools = append(r.Pools, Pool{
 			NAT: at.key.nat.Netip(), Dst: at.key.dst.Netip(), Port: at.key.port,
 			Proto: protocolName(uint8(at.key.proto)), Zone: at.key.zone,
-			Lowest: at.note.lowest, Highest: at.note.highest, Ports: naturalPorts,
+			Lowest: at.ports.lowest, Highest: at.ports.highest, Ports: naturalPorts,
 			Figure: figureOf(s, t.pools, at),
 		})
 	}
 }
 
 // figureOf is the figure of a key that a sketch has counted.
-func figureOf[K comparable, V any](s scale, of *sketch[K, V], at slot[K, V]) Figure {
+func figureOf[K comparable](s scale, of *sketch[K], at counted[K]) Figure {
 	return s.listed(int(at.count), int(of.offset))
 }
 

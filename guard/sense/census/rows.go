@@ -14,25 +14,30 @@ import (
 // rows is how long a list of a Report is at most.
 const rows = 100
 
-// top returns the slots with the largest counts, largest first. Equal ones are
-// in the order of their keys' bytes, so the list does not depend on the seed.
-func top[K comparable, V any](s *sketch[K, V]) []slot[K, V] {
-	s.settle()
-	largest := make([]slot[K, V], 0, rows+1)
+// A counted is a key with its counter.
+type counted[K comparable] struct {
+	key K
+	slot
+}
+
+// top returns the keys with the largest counts, largest first. Equal ones are in
+// the order of their bytes, so the list does not depend on the seed.
+func top[K comparable](s *sketch[K]) []counted[K] {
+	largest := make([]counted[K], 0, rows+1)
 	for i := range s.slots {
-		at := &s.slots[i]
-		if at.count == 0 || len(largest) == rows && larger(&largest[rows-1], at) < 0 {
+		at := counted[K]{s.keys[i], s.slots[i]}
+		if at.count == 0 || len(largest) == rows && larger(largest[rows-1], at) < 0 {
 			continue
 		}
-		place, _ := slices.BinarySearchFunc(largest, at, func(a slot[K, V], b *slot[K, V]) int { return larger(&a, b) })
-		largest = slices.Insert(largest, place, *at)
+		place, _ := slices.BinarySearchFunc(largest, at, larger)
+		largest = slices.Insert(largest, place, at)
 		largest = largest[:min(len(largest), rows)]
 	}
 	return largest
 }
 
-// larger orders slots, the larger count first.
-func larger[K comparable, V any](a, b *slot[K, V]) int {
+// larger orders keys, the larger count first.
+func larger[K comparable](a, b counted[K]) int {
 	if c := cmp.Compare(b.count, a.count); c != 0 {
 		return c
 	}

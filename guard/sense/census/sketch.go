@@ -1,9 +1,6 @@
 package census
 
-import (
-	"hash/maphash"
-	"unsafe"
-)
+import "unsafe"
 
 // A sketch counts how often each of many keys is added, in bounded memory: it
 // finds the frequent ones exactly or nearly so, and forgets rare ones. It is
@@ -25,102 +22,72 @@ import (
 //     away and the cost of one is spread over them.
 //   - With C different keys or fewer offset is 0 and every count exact.
 //
-// Whoever opens connections chooses the keys. So the hash is seeded at random:
-// nobody can aim at one place of the table.
+// Its keys come with a hash of 64 bits, which must be seeded at random: whoever
+// opens connections chooses the keys. Keys with the same hash are one to it. That
+// any key of a million different ones meets one of C = 12,288 with its hash has a
+// probability of 10^6 * C / 2^64, less than 1 in 10^9; what is said above holds
+// but for that. To compare the keys themselves would fetch as much memory again.
 //
-// A key that is added waits until there are enough for a batch. Their slots are
-// then fetched from memory all at once instead of one after the other, which takes
-// most of the time where the kernel's own work has pushed them out of the cache.
-type sketch[K comparable, V any] struct {
-	seed   maphash.Seed
-	slots  []slot[K, V] // a power of two; a key is at its hash or right behind
-	used   int          // slots with a counter
-	room   int          // C
+// What is looked at for each addition is 16 bytes, so that most of it stays in the
+// cache beside the kernel's own work.
+type sketch[K comparable] struct {
+	slots  []slot // a power of two; a key is at its hash or right behind
+	keys   []K    // those of the slots
+	used   int    // slots with a counter
+	room   int    // C
 	offset uint32
-
-	join    func(old, added V) V
-	waiting [batch]waiting[K, V]
-	waits   int
-	fetched uint32 // of no meaning; without it the compiler would not fetch
 }
-
-// batch is how many keys wait at most.
-const batch = 64
 
 // A slot with a count of 0 is free.
-type slot[K comparable, V any] struct {
-	note  V // first: an empty type behind the others would cost padding
-	key   K
+type slot struct {
+	hash  uint64
 	count uint32
-}
-
-type waiting[K comparable, V any] struct {
-	note V
-	key  K
-	hash uint64
+	ports ports
 }
 
 // newSketch makes a sketch of 1 << bits slots, three quarters of which it fills:
 // probes stay short, and one slot is always free. K must have no padding.
-//
-// A key has a note beside its counter: what join makes of those it was added
-// with, since it last had no counter. Without join it is the first of them.
-func newSketch[K comparable, V any](bits int, join func(old, added V) V) *sketch[K, V] {
+func newSketch[K comparable](bits int) *sketch[K] {
 	n := 1 << bits
-	return &sketch[K, V]{seed: maphash.MakeSeed(), slots: make([]slot[K, V], n), room: n / 4 * 3, join: join}
+	return &sketch[K]{slots: make([]slot, n), keys: make([]K, n), room: n / 4 * 3}
 }
 
-// add counts key once more, at the next settle.
-func (s *sketch[K, V]) add(key K, note V) {
-	w := &s.waiting[s.waits]
-	w.key, w.note = key, note
-	w.hash = s.hash(&w.key)
-	if s.waits++; s.waits == batch {
-		s.settle()
-	}
+// fetch has the memory fetch the slot of a key, for an add that follows. What it
+// returns is of no meaning; if it is not used the compiler does not fetch.
+func (s *sketch[K]) fetch(hash uint64) uint32 {
+	return s.slots[hash&uint64(len(s.slots)-1)].count
 }
 
-// settle counts the keys that wait. The slots are complete only after it.
-func (s *sketch[K, V]) settle() {
-	ready := s.waiting[:s.waits]
-	for i := range ready {
-		s.fetched += s.slots[ready[i].hash&uint64(len(s.slots)-1)].count
+// add counts the key with that hash once more. If it had no counter add returns
+// where to put the key. The ports of a counter are those that it was added with
+// since it is there.
+func (s *sketch[K]) add(hash uint64, with ports) (fresh *K) {
+	i := s.find(hash)
+	if at := &s.slots[i]; at.count > 0 {
+		at.count++
+		at.ports = at.ports.join(with)
+		return nil
 	}
-	for i := range ready {
-		s.count(&ready[i])
-	}
-	s.waits = 0
-}
-
-func (s *sketch[K, V]) count(w *waiting[K, V]) {
-	at := s.find(w.hash, &w.key)
-	switch {
-	case at.count == 0 && s.used == s.room:
+	if s.used == s.room {
 		s.purge()
-		at = s.find(w.hash, &w.key)
-		fallthrough
-	case at.count == 0:
-		s.used++
-		at.key, at.note = w.key, w.note
-	case s.join != nil:
-		at.note = s.join(at.note, w.note)
+		i = s.find(hash)
 	}
-	at.count++
+	s.used++
+	s.slots[i] = slot{hash: hash, count: 1, ports: with}
+	return &s.keys[i]
 }
-
-func (s *sketch[K, V]) hash(key *K) uint64 { return maphash.Bytes(s.seed, raw(key)) }
 
 // raw is the memory of a key, which has no padding.
 func raw[K comparable](key *K) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(key)), unsafe.Sizeof(*key))
 }
 
-// find returns the slot of a key, or the free one that it is to have.
-func (s *sketch[K, V]) find(hash uint64, key *K) *slot[K, V] {
-	for i := hash; ; i++ {
-		at := &s.slots[i&uint64(len(s.slots)-1)]
-		if at.count == 0 || at.key == *key {
-			return at
+// find returns the slot of a hash, or the free one that it is to have.
+func (s *sketch[K]) find(hash uint64) uint64 {
+	last := uint64(len(s.slots) - 1)
+	for i := hash & last; ; i = (i + 1) & last {
+		if at := &s.slots[i]; at.count == 0 || at.hash == hash {
+			return i
 		}
 	}
 }
@@ -131,25 +98,26 @@ func (s *sketch[K, V]) find(hash uint64, key *K) *slot[K, V] {
 // It starts behind a free slot and finds each key its place again, in order. The
 // key's old slot is free by then and nothing between it and the key's hash is
 // still to be moved, so the new place is the old one or before it.
-func (s *sketch[K, V]) purge() {
+func (s *sketch[K]) purge() {
 	m := s.median()
 	s.offset += m
 	s.used = 0
 	first := s.free()
 	for i := range s.slots {
-		at := &s.slots[(first+i)&(len(s.slots)-1)]
-		moved := *at
-		*at = slot[K, V]{}
+		from := (first + i) & (len(s.slots) - 1)
+		moved := s.slots[from]
+		s.slots[from] = slot{}
 		if moved.count > m {
 			moved.count -= m
-			*s.find(s.hash(&moved.key), &moved.key) = moved
+			to := s.find(moved.hash)
+			s.slots[to], s.keys[to] = moved, s.keys[from]
 			s.used++
 		}
 	}
 }
 
 // free returns the index of a free slot.
-func (s *sketch[K, V]) free() int {
+func (s *sketch[K]) free() int {
 	for i := range s.slots {
 		if s.slots[i].count == 0 {
 			return i
@@ -160,7 +128,7 @@ func (s *sketch[K, V]) free() int {
 
 // median returns the ⌈C/2⌉th smallest counter. It looks at 256 values at a time:
 // the median grows by one at most in C/2 additions, so later rounds are rare.
-func (s *sketch[K, V]) median() uint32 {
+func (s *sketch[K]) median() uint32 {
 	rank := (s.used + 1) / 2
 	for base := uint32(1); ; base += 256 {
 		var of [256]int
@@ -179,7 +147,7 @@ func (s *sketch[K, V]) median() uint32 {
 }
 
 // reset forgets all keys.
-func (s *sketch[K, V]) reset() {
+func (s *sketch[K]) reset() {
 	clear(s.slots)
-	s.used, s.offset, s.waits = 0, 0, 0
+	s.used, s.offset = 0, 0
 }

@@ -32,19 +32,30 @@ func (p *plain) add(key uint32) {
 	p.counts[key]++
 }
 
+// seed is that of the sketches' hashes.
+var seed = newHasher()
+
+func hashOf(key uint32) uint64 { return mix(seed[0]^uint64(key), seed[1]) }
+
+// put counts a key once more.
+func put(s *sketch[uint32], key uint32, with ports) {
+	if fresh := s.add(hashOf(key), with); fresh != nil {
+		*fresh = key
+	}
+}
+
 // held are the counters of a sketch. Each must be where find looks for it.
-func held(t interface{ Fatalf(string, ...any) }, s *sketch[uint32, struct{}]) map[uint32]uint32 {
-	s.settle()
+func held(t interface{ Fatalf(string, ...any) }, s *sketch[uint32]) map[uint32]uint32 {
 	counts := map[uint32]uint32{}
 	for i := range s.slots {
-		at := &s.slots[i]
+		key, at := s.keys[i], s.slots[i]
 		if at.count == 0 {
 			continue
 		}
-		if s.find(s.hash(&at.key), &at.key) != at {
-			t.Fatalf("key %d is in slot %d, which is not found", at.key, i)
+		if at.hash != hashOf(key) || s.find(at.hash) != uint64(i) {
+			t.Fatalf("key %d is in slot %d, which is not found", key, i)
 		}
-		counts[at.key] = at.count
+		counts[key] = at.count
 	}
 	if len(counts) != s.used || s.used > s.room {
 		t.Fatalf("%d keys in %d used slots of %d", len(counts), s.used, s.room)
@@ -53,7 +64,7 @@ func held(t interface{ Fatalf(string, ...any) }, s *sketch[uint32, struct{}]) ma
 }
 
 // bounded checks what the sketch promises.
-func bounded(t interface{ Fatalf(string, ...any) }, s *sketch[uint32, struct{}], truth map[uint32]int) {
+func bounded(t interface{ Fatalf(string, ...any) }, s *sketch[uint32], truth map[uint32]int) {
 	counts := held(t, s)
 	added, left := 0, 0
 	for key, n := range truth {
@@ -74,7 +85,7 @@ func bounded(t interface{ Fatalf(string, ...any) }, s *sketch[uint32, struct{}],
 
 func TestSketchIsTheOneDescribed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newSketch[uint32, struct{}](rapid.IntRange(2, 6).Draw(t, "bits"), nil)
+		s := newSketch[uint32](rapid.IntRange(2, 6).Draw(t, "bits"))
 		p := plain{counts: map[uint32]uint32{}, room: s.room}
 		truth := map[uint32]int{}
 		universe := rapid.Uint32Range(1, uint32(3*s.room)).Draw(t, "universe")
@@ -88,12 +99,9 @@ func TestSketchIsTheOneDescribed(t *testing.T) {
 				times = rapid.IntRange(1, 1000).Draw(t, "times")
 			}
 			for range times {
-				s.add(key, struct{}{})
+				put(s, key, ports{})
 				p.add(key)
 				truth[key]++
-			}
-			if rapid.IntRange(0, 3).Draw(t, "look") > 0 {
-				continue // let them wait
 			}
 			if counts := held(t, s); !maps.Equal(counts, p.counts) || s.offset != p.offset {
 				t.Fatalf("%v and offset %d, want %v and %d", counts, s.offset, p.counts, p.offset)
@@ -120,11 +128,11 @@ func TestSketchUnderHostileStreams(t *testing.T) {
 		"one more than the room": func(i int) uint32 { return uint32(i % (1<<14*3/4 + 1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSketch[uint32, struct{}](14, nil)
+			s := newSketch[uint32](14)
 			truth := map[uint32]int{}
 			for i := range n {
 				k := key(i)
-				s.add(k, struct{}{})
+				put(s, k, ports{})
 				truth[k]++
 			}
 			bounded(t, s, truth)
@@ -146,13 +154,13 @@ func pick(first bool, a, b uint32) uint32 {
 // The median is found however large it is.
 func TestSketchMedianOfLargeCounts(t *testing.T) {
 	for _, times := range []int{1, 255, 256, 257, 512, 513, 70_000} {
-		s := newSketch[uint32, struct{}](2, nil)
+		s := newSketch[uint32](2)
 		for key := range uint32(3) {
 			for range times + int(key) {
-				s.add(key, struct{}{})
+				put(s, key, ports{})
 			}
 		}
-		s.add(9, struct{}{}) // the median is that of key 1
+		put(s, 9, ports{}) // the median is that of key 1
 		want := map[uint32]uint32{2: 1, 9: 1}
 		if counts := held(t, s); int(s.offset) != times+1 || !maps.Equal(counts, want) {
 			t.Errorf("%d times: offset %d and %v, want %d and %v", times, s.offset, counts, times+1, want)
@@ -160,28 +168,28 @@ func TestSketchMedianOfLargeCounts(t *testing.T) {
 	}
 }
 
-// A note goes with its key through a purge, and ends with it.
-func TestSketchKeepsNotes(t *testing.T) {
-	s := newSketch[uint32](4, func(old, added ports) ports { return old.join(added) })
+// Ports go with their key through a purge, and end with it.
+func TestSketchKeepsPorts(t *testing.T) {
+	s := newSketch[uint32](4)
 	const hog = 1 << 20
 	for i := range uint32(5000) {
-		s.add(i, ports{uint16(i), uint16(i)})
+		put(s, i, ports{uint16(i), uint16(i)})
 		if i >= 1000 && i < 4000 {
-			s.add(hog, ports{uint16(i), uint16(i)})
+			put(s, hog, ports{uint16(i), uint16(i)})
 		}
 	}
-	s.settle()
 	if s.offset == 0 {
 		t.Fatal("no purge, this shows nothing")
 	}
 	seen := 0
-	for _, at := range s.slots {
-		want := ports{uint16(at.key), uint16(at.key)}
-		if at.key == hog {
+	for i, at := range s.slots {
+		key := s.keys[i]
+		want := ports{uint16(key), uint16(key)}
+		if key == hog {
 			want = ports{1000, 3999}
 		}
-		if at.count > 0 && at.note != want {
-			t.Errorf("key %d has the note %v, want %v", at.key, at.note, want)
+		if at.count > 0 && at.ports != want {
+			t.Errorf("key %d has the ports %v, want %v", key, at.ports, want)
 		}
 		if at.count > 0 {
 			seen++
@@ -193,24 +201,24 @@ func TestSketchKeepsNotes(t *testing.T) {
 }
 
 func TestSketchForgets(t *testing.T) {
-	s := newSketch[uint32, struct{}](4, nil)
+	s := newSketch[uint32](4)
 	for key := range uint32(100) {
-		s.add(key, struct{}{}) // the last ones wait
+		put(s, key, ports{})
 	}
 	s.reset()
 	if s.offset != 0 || len(held(t, s)) != 0 {
 		t.Errorf("offset %d and %v", s.offset, held(t, s))
 	}
-	s.add(7, struct{}{})
+	put(s, 7, ports{})
 	if want := map[uint32]uint32{7: 1}; !maps.Equal(held(t, s), want) {
 		t.Errorf("%v, want %v", held(t, s), want)
 	}
 }
 
 func TestSketchAllocatesNothing(t *testing.T) {
-	s := newSketch[uint32, struct{}](8, nil)
+	s := newSketch[uint32](8)
 	key := uint32(0)
-	if n := testing.AllocsPerRun(10_000, func() { s.add(key, struct{}{}); key++ }); n != 0 || s.offset == 0 {
+	if n := testing.AllocsPerRun(10_000, func() { put(s, key, ports{}); key++ }); n != 0 || s.offset == 0 {
 		t.Errorf("%v allocations per addition, offset %d", n, s.offset)
 	}
 }

@@ -6,11 +6,12 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 )
 
-// Slots of a sketch, as a power of two: 1.8 MB in all.
+// Slots of a sketch, as a power of two: 2 MB in all. Of pools, whose keys are the
+// largest, only those that have a good part of their ports in use are of interest.
 const (
 	addressSlots = 14
 	serviceSlots = 14
-	poolSlots    = 14
+	poolSlots    = 13
 )
 
 // A tally counts entries, each in one pass and in bounded memory. It allocates
@@ -27,10 +28,11 @@ type tally struct {
 	remaining [classes]histogram
 	silent    [classes]uint32
 
-	sources      *sketch[ctnetlink.Addr, struct{}]
-	destinations *sketch[ctnetlink.Addr, struct{}]
-	services     *sketch[service, struct{}]
-	pools        *sketch[pool, ports]
+	sources      *sketch[ctnetlink.Addr]
+	destinations *sketch[ctnetlink.Addr]
+	services     *sketch[service]
+	pools        *sketch[pool]
+	ends         ends
 
 	timeouts timeouts
 	tcp      [256]rule // by state
@@ -41,10 +43,11 @@ type tally struct {
 // newTally makes a tally for a namespace with these timeouts.
 func newTally(t timeouts) *tally {
 	return &tally{
-		sources:      newSketch[ctnetlink.Addr, struct{}](addressSlots, nil),
-		destinations: newSketch[ctnetlink.Addr, struct{}](addressSlots, nil),
-		services:     newSketch[service, struct{}](serviceSlots, nil),
-		pools:        newSketch[pool, ports](poolSlots, ports.join),
+		sources:      newSketch[ctnetlink.Addr](addressSlots),
+		destinations: newSketch[ctnetlink.Addr](addressSlots),
+		services:     newSketch[service](serviceSlots),
+		pools:        newSketch[pool](poolSlots),
+		ends:         ends{hasher: newHasher()},
 		timeouts:     t,
 		tcp:          t.tcpRules(),
 		others:       t.protocolRules(),
@@ -104,45 +107,6 @@ func (t *tally) class(e *ctnetlink.Entry) class {
 	return t.others[e.Proto].of(e.Status)
 }
 
-// addEnds counts where an entry comes from and where it goes to.
-func (t *tally) addEnds(e *ctnetlink.Entry) {
-	source := e.Orig.Src
-	if e.Family == unix.AF_INET6 {
-		clear(source[8:])
-	}
-	t.sources.add(source, struct{}{})
-	t.destinations.add(e.Orig.Dst, struct{}{})
-
-	to := service{dst: e.Orig.Dst, port: e.Orig.DstPort, proto: uint16(e.Proto)}
-	if e.Proto == unix.IPPROTO_GRE {
-		to.port = 0 // its key is that of a call, not of a service
-	}
-	t.services.add(to, struct{}{})
-	if e.Status&ctnetlink.StatusSrcNAT != 0 && hasPorts(e.Proto) {
-		t.addPort(e)
-	}
-}
-
-// addPort counts a port that source NAT took: the reply comes to it, so it is
-// taken in the reply's zone (nf_conntrack_tuple_taken). Clients that have zones of
-// their own in the original direction alone share the ports.
-func (t *tally) addPort(e *ctnetlink.Entry) {
-	port := e.Reply.DstPort
-	t.pools.add(pool{
-		nat: e.Reply.Dst, dst: e.Reply.Src,
-		port: e.Reply.SrcPort, proto: uint16(e.Proto), zone: e.ReplyZone,
-	}, ports{port, port})
-}
-
-// hasPorts reports whether a protocol has source ports that NAT chooses from.
-func hasPorts(proto uint8) bool {
-	switch proto {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
-		return true
-	}
-	return false
-}
-
 // reset forgets all entries.
 func (t *tally) reset() {
 	t.read, t.offloaded, t.ipv6 = 0, 0, 0
@@ -156,4 +120,5 @@ func (t *tally) reset() {
 	t.destinations.reset()
 	t.services.reset()
 	t.pools.reset()
+	t.ends.waits = 0
 }
