@@ -48,7 +48,8 @@ func topCommandWith(t *top) *cobra.Command {
 		Use:   "top",
 		Short: "Print who and what fills the table",
 		Long: `Print who and what fills the connection-tracking table, from a census of it. It
-needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing.
+needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing but
+that the kernel removes expired entries as it comes by them.
 
 A census is by default a sample: the first entries of the hash table, which are as
 good as drawn at random, read in a fraction of a second however large the table.

@@ -22,6 +22,13 @@ func TestFiguresAreInOrder(t *testing.T) {
 		seen := rapid.IntRange(0, s.read).Draw(t, "seen")
 		unsure := rapid.IntRange(0, 1<<rapid.IntRange(0, 20).Draw(t, "more")).Draw(t, "unsure")
 		f := s.figure(seen, unsure)
+		listed := s.listed(seen, unsure)
+		if listed.Low < seen || listed.Low > f.Low {
+			t.Errorf("%+v, but %+v in a list", f, listed)
+		}
+		if listed.Low = f.Low; listed != f {
+			t.Errorf("%+v, but %+v in a list", f, listed)
+		}
 		if !(0 <= f.Low && f.Low <= f.Entries && f.Entries <= f.High && f.High <= s.table) {
 			t.Errorf("%d and at most %d more in %d of %d: %+v", seen, unsure, s.read, s.table, f)
 		}

@@ -42,7 +42,9 @@ func (r *Report) share(f Figure) policy.Share {
 }
 
 // A Growth is how much faster a source's entries come than they go, in entries a
-// second. It makes new connections at that rate or a higher one.
+// second. It makes new connections at that rate or a higher one. Of two samples it
+// is an estimate; both read the same part of the hash table, so what did not change
+// adds little to its error.
 type Growth struct {
 	Prefix netip.Prefix
 	Rate   float64

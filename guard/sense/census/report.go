@@ -14,7 +14,7 @@ type Report struct {
 	Took    float64       `json:"took"`    // seconds
 	CPU     float64       `json:"cpu"`     // seconds of one CPU, kernel and user
 	Full    bool          `json:"full"`    // every entry was read; otherwise the first ones of the hash table
-	Read    int           `json:"read"`    // entries read
+	Read    int           `json:"read"`    // entries received, in a drill-down those of other sources included that the kernel did not skip
 	Table   int           `json:"table"`   // entries that the figures are of: nf_conntrack_count for a sample, those read and counted for a full census
 	Max     int           `json:"max"`     // nf_conntrack_max
 	Source  string        `json:"source"`  // prefix of the drill-down, empty for the whole table
