@@ -129,6 +129,7 @@ func TestRootGrowBuckets(t *testing.T) {
 	if err := sysctl.Write("net.netfilter.nf_conntrack_buckets", fmt.Sprint(few)); err != nil {
 		t.Fatal(err)
 	}
+	s.settle()
 	policy, err := os.ReadFile(s.path("guardian.toml"))
 	if err != nil {
 		t.Fatal(err)

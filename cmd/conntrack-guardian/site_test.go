@@ -92,6 +92,22 @@ func (s *site) fill(n int) {
 	}
 }
 
+// settle waits until the chains are short. All namespaces share the hash table, and
+// the entries of one that is gone are freed some seconds later.
+func (s *site) settle() {
+	s.Helper()
+	const some = 10_000
+	mix := lab.Entries{Count: some, Proto: unix.IPPROTO_TCP, State: lab.SynSent, Timeout: time.Minute, Sources: 100}
+	s.until("entries are taken", func() bool {
+		r, err := s.gateway.Fill(s.Context(), mix)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.empty()
+		return r.Created == some
+	})
+}
+
 // empty takes all entries out of the gateway's table.
 func (s *site) empty() {
 	s.Helper()
