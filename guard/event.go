@@ -12,7 +12,7 @@ type event struct {
 // The kinds of lines.
 var (
 	eventOpened      = event{"episode-opened", "52e3e2e1046840389c5881715bcbfbc6"}
-	eventDiagnosed   = event{"cause-changed", "c6c07b68b5e34c50be087abcf1ca7571"}
+	eventDiagnosed   = event{"diagnosed", "c6c07b68b5e34c50be087abcf1ca7571"}
 	eventDone        = event{"done", "5b815cb9b6a840e7a7e4fb6fcb263958"}
 	eventAdvised     = event{"advised", "c28ee17f434448cb94295c62798ce9a3"}
 	eventObserved    = event{"observed", "216a7fae24484f98a2eb5a0e58cd1442"}

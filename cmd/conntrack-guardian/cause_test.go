@@ -125,7 +125,7 @@ func (i incident) diagnose(t *testing.T) {
 			t.Errorf("%q in the log:\n%s", never, d.log.String())
 		}
 	}
-	if n := d.count("ACTION=cause-changed"); n > 4 {
+	if n := d.count("ACTION=diagnosed"); n > 4 {
 		t.Errorf("%d diagnoses:\n%s", n, d.log.String())
 	}
 }
@@ -133,7 +133,7 @@ func (i incident) diagnose(t *testing.T) {
 // told is the message of a line that says all, empty if there is none.
 func (i incident) told(log string) string {
 	for line := range strings.Lines(log) {
-		if !strings.Contains(line, "ACTION=episode-opened") && !strings.Contains(line, "ACTION=cause-changed") {
+		if !strings.Contains(line, "ACTION=episode-opened") && !strings.Contains(line, "ACTION=diagnosed") {
 			continue
 		}
 		message, _, _ := strings.Cut(line, " ACTION=")

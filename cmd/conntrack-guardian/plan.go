@@ -17,10 +17,12 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// A plan looks this often, this far apart: enough for a fill rate.
+// A plan looks this often, this far apart: half a window of planWindow, which is
+// enough for a fill rate.
 const (
-	planReadings = 5
+	planReadings = 6
 	planApart    = 250 * time.Millisecond
+	planWindow   = 2 * time.Second
 )
 
 func planCommand(f *flags) *cobra.Command {
@@ -86,6 +88,7 @@ func makePlan(ctx context.Context, file config.File, stateDir string) (p plan, e
 	// Without what the daemon has learned it is a plan all the same.
 	baseline, _ := guard.LoadBaseline(stateDir)
 	state := policy.State{Baseline: baseline}
+	file.Policy.Watch.Window = min(file.Policy.Watch.Window, planWindow)
 	p = plan{Mode: file.Policy.Mode.String(), Decisions: []policy.Decision{}}
 	for i := range planReadings {
 		if i > 0 {

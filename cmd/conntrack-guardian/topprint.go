@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,15 +57,21 @@ func (p *topPage) lines() []textLine {
 	return append(lines, p.rest(len(rows), len(shown))...)
 }
 
-// rest says how many rows are not shown. The list itself may be the largest of many.
+// rest says how many rows are not shown, and that a list is cut off.
 func (p *topPage) rest(all, shown int) []textLine {
-	switch {
-	case all == shown:
-		return nil
-	case p.watch:
-		return []textLine{{text: policy.Number(all-shown) + " more listed"}}
+	of := ""
+	if all == census.Rows {
+		of = fmt.Sprintf(" of the %d largest", all)
 	}
-	return []textLine{{text: fmt.Sprintf("%s more listed: -n %d shows them", policy.Number(all-shown), all)}}
+	switch {
+	case all == shown && of == "":
+		return nil
+	case all == shown:
+		return []textLine{{text: fmt.Sprintf("These are the %d largest.", all)}}
+	case p.watch:
+		return []textLine{{text: policy.Number(all-shown) + " more listed" + of}}
+	}
+	return []textLine{{text: fmt.Sprintf("%s more listed%s: -n %d shows them", policy.Number(all-shown), of, all)}}
 }
 
 // tableLine says how full the table is.
@@ -75,7 +82,7 @@ func (p *topPage) tableLine() string {
 		fmt.Fprintf(&b, "%s  ", r.Wall.Format("15:04:05"))
 	}
 	if r.Source != "" {
-		fmt.Fprintf(&b, "%s from %s", entriesText(r.Table), strings.TrimSuffix(strings.TrimSuffix(r.Source, "/32"), "/128"))
+		fmt.Fprintf(&b, "%s from %s", entriesText(r.Table), sourceText(r.Source))
 	} else {
 		b.WriteString(entriesText(r.Table))
 	}
@@ -89,6 +96,14 @@ func (p *topPage) tableLine() string {
 		fmt.Fprintf(&b, ", %s/s", rateText(perSecond(r.Table-p.before.Table, p.before, r)))
 	}
 	return b.String()
+}
+
+// sourceText writes a prefix, a single address without its length.
+func sourceText(prefix string) string {
+	if p, err := netip.ParsePrefix(prefix); err == nil && p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return prefix
 }
 
 func entriesText(n int) string {

@@ -12,7 +12,10 @@ import (
 )
 
 // rows is how long a list of a Report is at most.
-const rows = 100
+const rows = Rows
+
+// Rows is how long a list of a Report is at most.
+const Rows = 100
 
 // A counted is a key with its counter.
 type counted[K comparable] struct {
