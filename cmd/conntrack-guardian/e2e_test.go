@@ -124,7 +124,7 @@ func TestRootStopAndRollback(t *testing.T) {
 // Too few buckets are answered with more of them, once, and never with a larger
 // max; they shrink again only because this policy asks for it.
 func TestRootGrowBuckets(t *testing.T) {
-	const few = 1024
+	const few = 3072
 	s := newSite(t)
 	if err := sysctl.Write("net.netfilter.nf_conntrack_buckets", fmt.Sprint(few)); err != nil {
 		t.Fatal(err)
@@ -141,10 +141,10 @@ check = "1s"
 shrink = true
 `)
 	d := s.start()
-	s.fill(10000) // 15 % of max, a mean chain of 20
+	s.fill(30000) // 46 % of max, a mean chain of 20
 	s.until("buckets are grown", func() bool { return s.buckets() > few })
-	if got := s.buckets(); got != 16384 { // 10,000 in units of 8,192
-		t.Errorf("%d buckets, want 16,384 for 10,000 entries", got)
+	if got := s.buckets(); got != 32768 { // 30,000 in units of 8,192
+		t.Errorf("%d buckets, want 32,768 for 30,000 entries", got)
 	}
 	s.until("the effect is judged", func() bool { return d.count("OUTCOME=helped") == 1 })
 	if got := s.max(); got != baseline {

@@ -96,16 +96,18 @@ func (s *site) fill(n int) {
 // the entries of one that is gone are freed some seconds later.
 func (s *site) settle() {
 	s.Helper()
-	const some = 10_000
+	const some = 30_000
 	mix := lab.Entries{Count: some, Proto: unix.IPPROTO_TCP, State: lab.SynSent, Timeout: time.Minute, Sources: 100}
-	s.until("entries are taken", func() bool {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
 		r, err := s.gateway.Fill(s.Context(), mix)
-		if err != nil {
-			s.Fatal(err)
-		}
 		s.empty()
-		return r.Created == some
-	})
+		if r.Created == some {
+			return
+		}
+		if err != nil || time.Now().After(end) {
+			s.Fatalf("entries are refused: %v, %v", r.Failed, err)
+		}
+	}
 }
 
 // empty takes all entries out of the gateway's table.
