@@ -18,6 +18,8 @@ type Census struct {
 	Opening Share // TCP that is not established yet
 	Idle    Share // TCP established and silent for longer than RFC 5382 lets a NAT forget it
 
+	Classes [Timeouts]Share // of entries by the timeout they take
+
 	Sources [8]Holder // largest first
 	Pool    Pool      // the fullest set of source ports for NAT
 	// Counted is that new connections were counted. New is then how many are made a

@@ -24,19 +24,21 @@ type Measure string
 
 // The measures.
 const (
-	RaiseMax    Measure = "raise-max"
-	GrowBuckets Measure = "grow-buckets"
+	RaiseMax        Measure = "raise-max"
+	GrowBuckets     Measure = "grow-buckets"
+	ShortenTimeouts Measure = "shorten-timeouts"
 )
 
 // Config is the operator's approved policy, validated.
 type Config struct {
 	Mode Mode
 
-	Watch       Watch
-	Census      CensusConfig
-	Memory      Memory
-	RaiseMax    RaiseMaxConfig
-	GrowBuckets GrowBucketsConfig
+	Watch           Watch
+	Census          CensusConfig
+	Memory          Memory
+	RaiseMax        RaiseMaxConfig
+	GrowBuckets     GrowBucketsConfig
+	ShortenTimeouts ShortenTimeoutsConfig
 }
 
 // Watch says when the table is in trouble and when it is well again.
@@ -126,6 +128,20 @@ type GrowBucketsConfig struct {
 	Shrink   bool          // shrink again on undo; a resize stalls all packets while it rehashes
 }
 
+// ShortenTimeoutsConfig bounds the measure shorten-timeouts.
+type ShortenTimeoutsConfig struct {
+	Mode     Mode
+	Start    float64               // utilization from which timeouts are scaled down, 0–1
+	End      float64               // utilization at which they are at their floors, 0–1, above Start
+	Share    float64               // a class that holds less of the table is left alone, 0–1
+	Floors   [Timeouts]FloorConfig // by class
+	Retime   bool                  // also end existing entries earlier that are younger than their new timeout
+	Budget   int                   // existing entries deleted or re-timed per second at most, 0 for as many as can be
+	Cooldown time.Duration         // least time between two acts
+	Hold     time.Duration         // the undo condition must hold this long
+	Check    time.Duration         // the effect is judged this long after the entries were dealt with
+}
+
 // Default is the policy in force without a policy file: it advises and touches
 // nothing. guardian.toml.example documents every value.
 func Default() Config {
@@ -145,6 +161,10 @@ func Default() Config {
 		GrowBuckets: GrowBucketsConfig{
 			Mode: Act, Ceiling: 1 << 20, Chain: 16,
 			Cooldown: 10 * time.Minute, Hold: time.Hour, Check: 10 * time.Second, Shrink: false,
+		},
+		ShortenTimeouts: ShortenTimeoutsConfig{
+			Mode: Act, Start: 0.80, End: 0.95, Share: 0.05, Floors: defaultFloors, Retime: true, Budget: 500_000,
+			Cooldown: 2 * time.Second, Hold: 10 * time.Minute, Check: 5 * time.Second,
 		},
 	}
 }

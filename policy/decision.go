@@ -42,6 +42,10 @@ type Decision struct {
 	From int `json:"from,omitempty"`
 	To   int `json:"to,omitempty"`
 
+	// Timeouts are those to be changed, or found changed (ShortenTimeouts). From and To
+	// are the levels then.
+	Timeouts []TimeoutChange `json:"timeouts,omitempty"`
+
 	Change  int     `json:"change,omitempty"` // id of the change judged, undone or yielded
 	Outcome Outcome `json:"outcome,omitempty"`
 	Reason  string  `json:"reason"`
@@ -49,6 +53,13 @@ type Decision struct {
 	Utilization float64       `json:"utilization"`
 	FillRate    float64       `json:"fill_rate"`    // entries per second
 	TimeToFull  time.Duration `json:"time_to_full"` // in JSON seconds, null for Never
+}
+
+// A TimeoutChange is what becomes of a timeout, in seconds.
+type TimeoutChange struct {
+	Name string `json:"name"` // the sysctl without nf_conntrack_
+	From int    `json:"from"`
+	To   int    `json:"to"`
 }
 
 // MarshalJSON writes the time to full as people and programs expect it.

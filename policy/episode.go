@@ -31,12 +31,15 @@ type said struct {
 }
 
 // measures is how many there are.
-const measures = 2
+const measures = 3
 
 // slot is the measure's index in what the State keeps by measure.
 func (m Measure) slot() int {
-	if m == GrowBuckets {
+	switch m {
+	case GrowBuckets:
 		return 1
+	case ShortenTimeouts:
+		return 2
 	}
 	return 0
 }

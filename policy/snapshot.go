@@ -15,6 +15,9 @@ type Snapshot struct {
 	// Losses holds what the kernel counted since the previous snapshot.
 	Losses Counters
 
+	// Timeouts are those in force in seconds, 0 for one that this kernel does not have.
+	Timeouts [Timeouts]int
+
 	// Census is the newest census, the zero one while there is none.
 	Census Census
 
@@ -62,19 +65,34 @@ const (
 	Undone  ChangeState = "undone"  // taken back by us
 )
 
-// A Change is one of our changes to one number of the kernel.
+// A Change is one of our changes to the kernel: to one number, or to some timeouts.
 type Change struct {
 	ID      int
 	Measure Measure
 	State   ChangeState
 	Episode string
 	Cause   Cause // it was made for
-	// Before and After are the kernel's value before our write and as we wrote it.
+	// Before and After are the kernel's value before our write and as we wrote it. Of
+	// ShortenTimeouts they are the levels.
 	Before, After int
-	// At is when the change reached its present state, on the boot clock.
-	At time.Duration
+	// Timeouts are those that the change has shortened and that are still ours, Lost
+	// those that somebody else has taken (ShortenTimeouts).
+	Timeouts [Timeouts]TimeoutEdit
+	Lost     [Timeouts]bool
+	// Walk is what came of treating the existing entries likewise (ShortenTimeouts).
+	Walk Walk
+	// Made is when the change was made, and At when it reached its present state, on the
+	// boot clock.
+	Made, At time.Duration
 	// Outcome is what its effect was judged to be, empty while it is not judged.
 	Outcome Outcome
+}
+
+// A Walk is what came of the existing entries of shortened timeouts.
+type Walk struct {
+	Done    bool // all of them were dealt with
+	Deleted int  // were older than their new timeout
+	Retimed int  // now end earlier
 }
 
 // Outcome is the judgement on a change's effect.
