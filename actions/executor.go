@@ -98,6 +98,20 @@ func (e *Executor) Judge(id int, outcome string) (ledger.Change, error) {
 	return c, nil
 }
 
+// Walked records a walk over the table that was made for a change.
+func (e *Executor) Walked(id int, w ledger.Walk) (ledger.Change, error) {
+	c, err := e.ledger.Walked(id, w)
+	if err != nil {
+		return c, err
+	}
+	if d, ok := e.owed[id]; ok {
+		d.change.Walk = c.Walk
+		e.owed[id] = d
+		e.owedGen++
+	}
+	return c, nil
+}
+
 // Err is why nothing new can be done at present, nil when it can: the ledger
 // could not be written last time.
 func (e *Executor) Err() error { return e.ledger.Err() }

@@ -125,6 +125,34 @@ func TestOwedChangeIsJudged(t *testing.T) {
 	}
 }
 
+func TestOwedChangeIsWalkedFor(t *testing.T) {
+	f := onDisk(t)
+	f.three(t)
+	f.loses(t, "a")
+	gen := f.Generation()
+	walk := ledger.Walk{Done: true, Read: 7, Classes: []ledger.Count{{Class: "udp_timeout", Deleted: 3}}}
+	f.full = true
+	if _, err := f.Walked(1, walk); !errors.Is(err, syscall.ENOSPC) || f.Changes()[0].Walk != nil {
+		t.Fatalf("walked on a full disk: %v", err)
+	}
+	f.full = false
+	if c, err := f.Walked(1, walk); err != nil || c.Walk.Read != 7 {
+		t.Fatalf("%+v, %v", c.Walk, err)
+	}
+	if c := f.Changes()[0]; c.Walk == nil || c.Walk.Walks != 1 || len(c.Yielded) != 1 || f.Generation() == gen {
+		t.Errorf("walked for while it owes: %+v", c)
+	}
+	if _, err := f.Probe(); err != nil {
+		t.Fatal(err)
+	}
+	if c := f.yielded(t, "free:a"); c.Walk == nil || c.Walk.Classes[0].Deleted != 3 {
+		t.Errorf("the walk is %+v on the disk", c.Walk)
+	}
+	if _, err := f.Walked(9, walk); err == nil {
+		t.Error("a walk for no change is taken")
+	}
+}
+
 // The table may fill between an undo that the kernel refused and the next try.
 func TestUnfinishedUndoWaitsForTheTable(t *testing.T) {
 	r := atRest(t)

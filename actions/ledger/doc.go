@@ -19,6 +19,8 @@
 //     fsync of the directory. Being killed at any point is harmless.
 //   - The identifier of a recorded change is never given twice, also after old
 //     changes have been dropped.
+//   - A change keeps the time at which it was made (Made) and what the walks for
+//     it came to, summed up (Walk), through every state and compaction.
 //   - After a sync has failed the file is replaced, never synced again.
 //
 // The file is ledger.jsonl: eight hexadecimal digits of CRC-32C, a space, one

@@ -39,6 +39,8 @@ func (b *book) fold(r record) error {
 		return b.foldStep(*r.Step)
 	case r.Judged != nil:
 		return b.foldVerdict(*r.Judged)
+	case r.Walked != nil:
+		return b.foldWalked(*r.Walked)
 	}
 	return errors.New("a record of no known kind")
 }
@@ -66,6 +68,9 @@ func (b *book) foldChange(c Change) error {
 		return fmt.Errorf("change %d: unknown state %q", c.ID, c.State)
 	case len(c.Edits) == 0:
 		return fmt.Errorf("change %d edits nothing", c.ID)
+	}
+	if c.Made == 0 {
+		c.Made = max(c.Since, 1) // never 0 again, so that it stays what it is
 	}
 	b.changes = append(b.changes, c)
 	b.next = max(b.next, c.ID+1)

@@ -184,8 +184,8 @@ func (l *Ledger) Intend(c Change) (Change, error) {
 	wall, since := l.opt.Now()
 	wall = wall.UTC().Round(0)
 	c.ID, c.State, c.Boot = l.book.next, Intended, l.boot
-	c.Created, c.Changed, c.Since = wall, wall, since
-	c.Note, c.Outcome, c.Yielded = "", "", nil
+	c.Created, c.Changed, c.Since, c.Made = wall, wall, since, since
+	c.Note, c.Outcome, c.Yielded, c.Walk = "", "", nil, nil
 	return l.append(c.ID, record{Change: &c})
 }
 

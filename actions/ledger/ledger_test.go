@@ -56,7 +56,11 @@ func must(t testing.TB) func(Change, error) Change {
 	}
 }
 
-// fill records a change in each state, one of them judged.
+func counts(class string, deleted, retimed int) []Count {
+	return []Count{{Class: class, Deleted: deleted, Retimed: retimed}}
+}
+
+// fill records a change in each state, one of them judged, some walked for.
 func fill(t testing.TB, l *Ledger) {
 	t.Helper()
 	ok := must(t)
@@ -69,12 +73,18 @@ func fill(t testing.TB, l *Ledger) {
 		{Applied, Yielded},
 		{Void},
 	} {
-		c := ok(l.Intend(change("131072")))
+		intent := change("131072")
+		intent.Level = len(path)
+		c := ok(l.Intend(intent))
 		for _, s := range path {
 			c = ok(l.Step(c.ID, s, "because "+string(s)))
 		}
 		if c.State == Applied {
 			ok(l.Judge(c.ID, "helped"))
+		}
+		if len(path) > 1 {
+			ok(l.Walked(c.ID, Walk{Note: "cut short", Read: 7, Took: 0.25, Classes: counts("udp_timeout", 1, 2)}))
+			ok(l.Walked(c.ID, Walk{Done: true, Read: 9, Took: 0.5, Classes: counts("udp_timeout", 10, 20)}))
 		}
 	}
 }
@@ -183,6 +193,7 @@ func TestRefusesSenselessSteps(t *testing.T) {
 		"step of no change":        func() (Change, error) { return l.Step(99, Applied, "") },
 		"unknown state":            func() (Change, error) { return l.Step(c.ID, "gone", "") },
 		"outcome of no change":     func() (Change, error) { return l.Judge(99, "helped") },
+		"walk of no change":        func() (Change, error) { return l.Walked(99, Walk{Done: true}) },
 		"change without edits":     func() (Change, error) { return l.Intend(Change{Measure: "raise-max"}) },
 		"change too long to store": func() (Change, error) { return l.Intend(change(strings.Repeat("9", maxLine))) },
 	} {

@@ -23,6 +23,7 @@ type record struct {
 	Change *Change  `json:"change,omitempty"` // a change as it is first intended, or folded by a compaction
 	Step   *step    `json:"step,omitempty"`
 	Judged *verdict `json:"judged,omitempty"`
+	Walked *walked  `json:"walked,omitempty"`
 }
 
 // A header is the first record of every ledger.

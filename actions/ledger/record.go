@@ -47,6 +47,7 @@ type Change struct {
 	Cause     string `json:"cause,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Namespace string `json:"namespace,omitempty"` // path of the guarded network namespace, empty for our own
+	Level     int    `json:"level,omitempty"`     // of a measure that acts in levels, what this change brings it to
 	Edits     []Edit `json:"edits"`
 
 	// What follows is folded from the records.
@@ -61,6 +62,12 @@ type Change struct {
 	// Since is the boot clock (CLOCK_BOOTTIME) at the newest state that was
 	// reached in the boot named by Boot; comparable within that boot only.
 	Since time.Duration `json:"since"`
+	// Made is the boot clock at the first record, before anything was written to
+	// the kernel. A ledger that lacks it gives the Since that it has.
+	Made time.Duration `json:"made,omitempty"`
+	// Walk is what the walks over the table for this change came to, nil before
+	// the first has ended.
+	Walk *Walk `json:"walk,omitempty"`
 }
 
 // Ours returns the edits whose keys nobody else has taken.
