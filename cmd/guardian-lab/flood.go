@@ -44,6 +44,7 @@ clients lose meanwhile.`,
 	cmd.Flags().IntVar(&f.flood.Count, "count", 0, "end after this many flows")
 	cmd.Flags().DurationVar(&f.flood.For, "for", 10*time.Second, "end after this long")
 	cmd.Flags().IntVar(&f.flood.Sources, "sources", 256, "client addresses that the flows come from")
+	cmd.Flags().IntVar(&f.flood.Tuples, "tuples", 0, "use only `N` different flows, again and again (default: none comes twice)")
 	cmd.Flags().IntVar(&f.clients.TCP, "tcp", 200, "new connections of well-behaved clients per second")
 	cmd.Flags().IntVar(&f.clients.UDP, "udp", 0, "UDP exchanges of well-behaved clients per second")
 	maxFlag(cmd, &f.max)
@@ -63,8 +64,8 @@ func (f *floodFlags) check() error {
 	switch f.flood.Pattern = lab.Pattern(f.pattern); {
 	case !slices.Contains(lab.Patterns, f.flood.Pattern):
 		return program.Misuse("no pattern %q, only %s", f.pattern, patternNames())
-	case f.flood.Rate < 0 || f.flood.Count < 0 || f.flood.Sources < 1:
-		return program.Misuse("rate and count must not be negative, and there must be a source")
+	case f.flood.Rate < 0 || f.flood.Count < 0 || f.flood.Tuples < 0 || f.flood.Sources < 1:
+		return program.Misuse("rate, count and tuples must not be negative, and there must be a source")
 	case f.flood.For <= 0:
 		return program.Misuse("a flood must have an end: give --for")
 	case f.clients.TCP < 0 || f.clients.UDP < 0:
@@ -96,8 +97,12 @@ func printFlood(cmd *cobra.Command, f floodFlags, r floodResult) error {
 	if f.json {
 		return program.PrintJSON(w, r)
 	}
-	_, err := fmt.Fprintf(w, "%s: %d flows in %s, %.0f/s, %d completed; %d entries in the table\n", r.Flood.Pattern,
-		r.Flood.Sent, r.Flood.Took.Round(time.Millisecond), r.Flood.Rate, r.Flood.Completed, r.Count)
+	closed := ""
+	if r.Flood.Pattern == lab.TimedWait {
+		closed = fmt.Sprintf(", %d closed", r.Flood.Closed)
+	}
+	_, err := fmt.Fprintf(w, "%s: %d flows in %s, %.0f/s, %d completed%s; %d entries in the table\n", r.Flood.Pattern,
+		r.Flood.Sent, r.Flood.Took.Round(time.Millisecond), r.Flood.Rate, r.Flood.Completed, closed, r.Count)
 	for _, k := range []struct {
 		name string
 		lab.Tally

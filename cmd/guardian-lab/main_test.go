@@ -88,6 +88,7 @@ func TestUsage(t *testing.T) {
 		{"fill --sources 9000000", program.Misused},
 		{"flood --pattern tsunami", program.Misused},
 		{"flood --rate -1", program.Misused},
+		{"flood --tuples -1", program.Misused},
 		{"flood --for 0s", program.Misused},
 		{"flood --tcp -1", program.Misused},
 		{"bench", program.Done},
@@ -226,15 +227,20 @@ func TestRootFloodCountsWhatClientsLose(t *testing.T) {
 }
 
 func TestRootFloodPrintsWhatItSent(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	args := strings.Fields("flood --pattern udp-replied --rate 5000 --count 500 --udp 50 --tcp 0")
-	if got := execute(args, &stdout, &stderr); got != program.Done {
-		t.Fatalf("exit %d: %s", got, &stderr)
-	}
-	out := stdout.String()
-	if !strings.HasPrefix(out, "udp-replied: 500 flows in ") || !strings.Contains(out, ", 500 completed; ") ||
-		strings.Contains(out, "connections: ") {
-		t.Errorf("%q, want 500 flows, all completed, and no connections", out)
+	for _, tc := range []struct{ args, want string }{
+		{"udp-replied", ", 500 completed; 500 entries"},
+		{"time-wait --tuples 100", ", 500 completed, 500 closed; 100 entries"},
+	} {
+		var stdout, stderr bytes.Buffer
+		args := strings.Fields("flood --rate 1000 --count 500 --udp 0 --tcp 0 --pattern " + tc.args)
+		if got := execute(args, &stdout, &stderr); got != program.Done {
+			t.Fatalf("exit %d: %s", got, &stderr)
+		}
+		pattern, _, _ := strings.Cut(tc.args, " ")
+		out := stdout.String()
+		if !strings.HasPrefix(out, pattern+": 500 flows in ") || !strings.Contains(out, tc.want) || strings.Contains(out, "connections: ") {
+			t.Errorf("%q, want 500 flows%s and no connections", out, tc.want)
+		}
 	}
 	nothingLeft(t, os.Getpid())
 }

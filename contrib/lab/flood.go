@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // A Pattern is what the entries of a flood become.
@@ -24,6 +20,11 @@ const (
 	// sides that keep no state. The entry is ESTABLISHED and assured, and stays
 	// until its timeout.
 	Assured Pattern = "assured"
+	// TimedWait: the whole handshake, and the whole close: the server's FIN, the
+	// client's, and its acknowledgement. The entry is assured and stays in TIME_WAIT
+	// until its timeout; nothing will ever refresh it but a SYN that opens the
+	// connection again.
+	TimedWait Pattern = "time-wait"
 	// UDP: a datagram that nobody answers. The entry stays unreplied, and dies
 	// udp_timeout later without ever seeing another packet.
 	UDP Pattern = "udp"
@@ -34,11 +35,9 @@ const (
 )
 
 // Patterns are all of them.
-var Patterns = []Pattern{HalfOpen, Assured, UDP, UDPReplied}
+var Patterns = []Pattern{HalfOpen, Assured, TimedWait, UDP, UDPReplied}
 
 func (p Pattern) isUDP() bool { return p == UDP || p == UDPReplied }
-
-func (p Pattern) completes() bool { return p == Assured || p == UDPReplied }
 
 // A Flood is a number of new flows.
 type Flood struct {
@@ -47,6 +46,11 @@ type Flood struct {
 	Count   int           // ends after this many flows; 0 is without limit
 	For     time.Duration // ends after this long; 0 is without limit
 	Sources int           // client addresses the flows come from; 0 is 256
+	// Tuples is how many flows differ: then the same come again, as they came first,
+	// also in another flood that is told the same. 0 is all of them, for as long as
+	// there are tuples. A SYN for a connection in TIME_WAIT opens it again, with a new
+	// entry.
+	Tuples int
 }
 
 // A FloodReport says what a flood came to.
@@ -54,6 +58,7 @@ type FloodReport struct {
 	Pattern   Pattern       `json:"pattern"`
 	Sent      int64         `json:"sent"`      // flows: first packets that the link took
 	Completed int64         `json:"completed"` // flows that were answered; of TCP: whose SYN-ACK came back and was acknowledged
+	Closed    int64         `json:"closed"`    // flows whose FINs both came through and were acknowledged
 	Took      time.Duration `json:"took_ns"`   // of the sending
 	Rate      float64       `json:"rate"`      // flows sent per second
 }
@@ -68,17 +73,17 @@ func (g *Gateway) Flood(ctx context.Context, f Flood) (r FloodReport, err error)
 	if !slices.Contains(Patterns, f.Pattern) {
 		return r, fmt.Errorf("flood: no pattern %q", f.Pattern)
 	}
-	var completed atomic.Int64
-	stop, err := respond(g.responders(f.Pattern, &completed))
+	var met milestones
+	stop, err := respond(g.responders(f.Pattern, &met))
 	if err != nil {
 		return r, err
 	}
 	err = recovered(func() error { return g.send(ctx, f, &r) })
-	if f.Pattern.completes() {
-		settle(ctx, &completed, r.Sent)
+	if last := met.last(f.Pattern); last != nil {
+		settle(ctx, last, r.Sent)
 	}
 	err = errors.Join(err, stop())
-	r.Completed = completed.Load()
+	r.Completed, r.Closed = met.completed.Load(), met.closed.Load()
 	return r, err
 }
 
@@ -114,7 +119,7 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 		}
 		first := g.flows.Add(uint64(n)) - uint64(n)
 		for i := range n {
-			putFlow(batch.bytes[i][:], first+uint64(i), uint64(f.Sources))
+			putFlow(batch.bytes[i][:], f.number(first+uint64(i)), uint64(f.Sources))
 		}
 		sent, err := s.send(batch, n)
 		r.Sent += int64(sent)
@@ -126,82 +131,10 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 	return nil
 }
 
-// A responder answers what comes to one side of the gateway.
-type responder struct {
-	at       *Namespace
-	filter   []unix.SockFilter
-	answered *atomic.Int64 // nil is not counted
-}
-
-// responders are those that a pattern needs. A handshake needs both sides; an
-// answer to a datagram asks for no other.
-func (g *Gateway) responders(p Pattern, completed *atomic.Int64) []responder {
-	switch p {
-	case Assured:
-		return []responder{
-			{g.Server, segments(targetNet, flagSYN), nil},
-			{g.Client, segments(floodNet, flagSYN|flagACK), completed},
-		}
-	case UDPReplied:
-		return []responder{{g.Server, datagrams(targetNet), completed}}
+// number is the tuple of the i-th flow.
+func (f *Flood) number(i uint64) uint64 {
+	if f.Tuples > 0 {
+		return i % uint64(f.Tuples)
 	}
-	return nil
-}
-
-// respond starts responders. Stop ends them and says what went wrong.
-func respond(all []responder) (stop func() error, err error) {
-	var done atomic.Bool
-	var group errgroup.Group
-	stop = func() error {
-		done.Store(true)
-		return group.Wait()
-	}
-	for _, r := range all {
-		s, err := openPacket(r.at, r.filter)
-		if err != nil {
-			return nil, errors.Join(err, stop())
-		}
-		group.Go(func() error {
-			err := recovered(func() error { return s.respond(&done, r.answered) })
-			return errors.Join(err, s.Close())
-		})
-	}
-	return stop, nil
-}
-
-// respond answers every frame that passes the socket's filter until done.
-func (s *packetSocket) respond(done *atomic.Bool, answered *atomic.Int64) error {
-	batch := newFrames()
-	for !done.Load() {
-		n, err := s.receive(batch)
-		if err != nil {
-			return err
-		}
-		for i := range n {
-			answer(batch.bytes[i][:])
-		}
-		sent, err := s.send(batch, n)
-		if err != nil {
-			return err
-		}
-		if answered != nil {
-			answered.Add(int64(sent))
-		}
-		if n > 0 && n < frameBatch/4 {
-			// Waking up for every frame would cost more than answering it.
-			time.Sleep(500 * time.Microsecond)
-		}
-	}
-	return nil
-}
-
-// settle waits until all flows are completed, or no more come.
-func settle(ctx context.Context, completed *atomic.Int64, sent int64) {
-	for before := int64(-1); ; {
-		now := completed.Load()
-		if now >= sent || now == before || !sleep(ctx, 2*packetWait) {
-			return
-		}
-		before = now
-	}
+	return i
 }

@@ -18,6 +18,7 @@ func TestRootFloodMakesEntries(t *testing.T) {
 	}{
 		{HalfOpen, SynSent, false, false},
 		{Assured, Established, true, true},
+		{TimedWait, TimeWait, true, true},
 		{UDP, 0, false, false},
 		{UDPReplied, 0, true, false},
 	} {
@@ -49,6 +50,9 @@ func TestRootFloodMakesEntries(t *testing.T) {
 			if tc.replied && r.Completed < int64(20_000-lost) {
 				t.Errorf("completed %d of 20000", r.Completed)
 			}
+			if closes := tc.state == TimeWait; closes != (r.Closed >= int64(20_000-lost)) || !closes && r.Closed != 0 {
+				t.Errorf("closed %d of 20000", r.Closed)
+			}
 		})
 	}
 }
@@ -63,6 +67,33 @@ func TestRootFloodGoesOn(t *testing.T) {
 	}
 	if n := mustCount(t, g); n != 2000 {
 		t.Errorf("%d entries, want 2000", n)
+	}
+}
+
+// The entries of closed connections have the timeout of TIME_WAIT and nothing
+// refreshes them, until a SYN opens the connection again.
+func TestRootFloodOpensTuplesAgain(t *testing.T) {
+	g := newTestGateway(t, Options{Timeouts: map[string]int{"tcp_timeout_time_wait": 7000}})
+	f := Flood{Pattern: TimedWait, Rate: 4000, Count: 4000, Tuples: 1000}
+	ids := map[uint32]bool{}
+	for range 2 {
+		r, err := g.Flood(t.Context(), f)
+		if err != nil || r.Completed < 3960 || r.Closed < 3960 { // a busy machine may lose some
+			t.Fatalf("%+v, %v, want 4000 completed and closed", r, err)
+		}
+		flows := entries(t, g)
+		for _, e := range flows {
+			if stateOf(e) != TimeWait || e.Timeout > 7000 || e.Timeout < 6900 {
+				t.Fatalf("entry %v in state %d with %d s left, want TIME_WAIT with 7000", e.TupleOrig, stateOf(e), e.Timeout)
+			}
+			ids[e.ID] = true
+		}
+		if len(flows) != 1000 {
+			t.Errorf("%d entries, want those of 1000 tuples", len(flows))
+		}
+	}
+	if len(ids) <= 1000 {
+		t.Errorf("%d ids: no tuple has a new entry", len(ids))
 	}
 }
 
@@ -100,28 +131,37 @@ func TestRootFloodRefusesUnknownPattern(t *testing.T) {
 	}
 }
 
-// The frames of a handshake, byte by byte where it matters.
+// The frames of a connection, from its SYN to the last acknowledgement.
 func TestAnswer(t *testing.T) {
 	f := make([]byte, frameSize)
-	putFirst(f, Assured, clientMAC, lanMAC)
+	putFirst(f, TimedWait, clientMAC, lanMAC)
 	putFlow(f, 60_001, 256)
 	syn := append([]byte(nil), f...)
 	checkSums(t, f)
-	answer(f)
-	checkSums(t, f)
-	if f[offFlags] != flagSYN|flagACK || f[offAck+3] != 1 {
-		t.Errorf("answer to a SYN: flags %#x, acknowledges %d", f[offFlags], f[offAck+3])
-	}
-	answer(f)
-	checkSums(t, f)
-	if f[offFlags] != flagACK || f[offSeq+3] != 1 || f[offAck+3] != 1 {
-		t.Errorf("answer to a SYN-ACK: flags %#x, seq %d, ack %d", f[offFlags], f[offSeq+3], f[offAck+3])
-	}
-	if d := cmp.Diff(syn[:offIPSum], f[:offIPSum]); d != "" {
-		t.Errorf("the ACK does not go where the SYN went:\n%s", d)
-	}
-	if d := cmp.Diff(syn[offSrc:offSeq], f[offSrc:offSeq]); d != "" {
-		t.Errorf("the ACK is of another flow:\n%s", d)
+	for i, want := range []struct {
+		flags    uint8
+		seq, ack uint8
+	}{
+		{flagSYN | flagACK, 0, 1},
+		{flagACK, 1, 1},
+		{flagFIN | flagACK, 1, 1},
+		{flagFIN | flagACK, 1, 2},
+		{flagACK, 2, 2},
+	} {
+		answer(f)
+		checkSums(t, f)
+		if f[offFlags] != want.flags || f[offSeq+3] != want.seq || f[offAck+3] != want.ack {
+			t.Errorf("answer %d: flags %#x, seq %d, ack %d, want %+v", i, f[offFlags], f[offSeq+3], f[offAck+3], want)
+		}
+		if i%2 == 0 { // the server's
+			continue
+		}
+		if d := cmp.Diff(syn[:offIPSum], f[:offIPSum]); d != "" {
+			t.Errorf("answer %d does not go where the SYN went:\n%s", i, d)
+		}
+		if d := cmp.Diff(syn[offSrc:offSeq], f[offSrc:offSeq]); d != "" {
+			t.Errorf("answer %d is of another flow:\n%s", i, d)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 
 // TCP flags.
 const (
+	flagFIN = 0x01
 	flagSYN = 0x02
 	flagACK = 0x10
 )
@@ -72,8 +73,7 @@ func putFlow(f []byte, i, sources uint64) {
 }
 
 // answer turns a frame into the answer to it: back to where it came from. Of UDP
-// it has the same payload, a SYN becomes a SYN-ACK, and a SYN-ACK the ACK that
-// completes the handshake.
+// it has the same payload.
 func answer(f []byte) {
 	var mac [6]byte
 	copy(mac[:], f)
@@ -89,15 +89,25 @@ func answer(f []byte) {
 	putSums(f)
 }
 
-// acknowledge goes on with a handshake: with the next sequence number acknowledged.
+// acknowledge goes on with a connection. Both sides begin with sequence number 0 and
+// say nothing, so what comes next is known from one segment alone:
+//
+//	client SYN, server SYN-ACK, client ACK,
+//	server FIN-ACK, client FIN-ACK (which acknowledges 2), server ACK
 func acknowledge(f []byte) {
+	flags := f[offFlags]
 	swap4(f[offSeq:], f[offAck:])
-	ack := binary.BigEndian.Uint32(f[offAck:])
-	binary.BigEndian.PutUint32(f[offAck:], ack+1)
-	if f[offFlags]&flagACK != 0 {
-		f[offFlags] = flagACK
-	} else {
+	if flags&(flagSYN|flagFIN) != 0 { // which count in the sequence
+		ack := binary.BigEndian.Uint32(f[offAck:])
+		binary.BigEndian.PutUint32(f[offAck:], ack+1)
+	}
+	switch closing := binary.BigEndian.Uint32(f[offSeq:]) == 2; {
+	case flags == flagSYN:
 		f[offFlags] = flagSYN | flagACK
+	case flags == flagACK, flags == flagFIN|flagACK && !closing:
+		f[offFlags] = flagFIN | flagACK
+	default:
+		f[offFlags] = flagACK
 	}
 }
 
@@ -135,9 +145,9 @@ func swap4(a, b []byte) {
 }
 
 // segments is a socket filter for the frames that a responder answers: TCP to a
-// /16 with exactly these flags. Everything else stays in the kernel.
-func segments(to netip.Prefix, flags uint32) []unix.SockFilter {
-	return passing(to, unix.IPPROTO_TCP, offFlags, flags)
+// /16 with exactly these flags, or these. Everything else stays in the kernel.
+func segments(to netip.Prefix, flags ...uint32) []unix.SockFilter {
+	return passing(to, unix.IPPROTO_TCP, offFlags, flags...)
 }
 
 // datagrams is the same for UDP, told by the second byte of floodPort.
@@ -145,21 +155,24 @@ func datagrams(to netip.Prefix) []unix.SockFilter {
 	return passing(to, unix.IPPROTO_UDP, offDport+1, floodPort)
 }
 
-// passing lets frames of a protocol to a /16 pass that have a byte in a place.
-func passing(to netip.Prefix, proto, at, value uint32) []unix.SockFilter {
+// passing lets frames of a protocol to a /16 pass that have one of some bytes in a
+// place.
+func passing(to netip.Prefix, proto, at uint32, values ...uint32) []unix.SockFilter {
 	a := to.Addr().As4()
 	half, byte1 := uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
 	equal, ret := uint16(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
-	return []unix.SockFilter{
+	n := uint8(len(values))
+	filter := []unix.SockFilter{
 		{Code: half, K: 12},
-		{Code: equal, K: unix.ETH_P_IP, Jf: 7},
+		{Code: equal, K: unix.ETH_P_IP, Jf: 5 + n},
 		{Code: half, K: offDst},
-		{Code: equal, K: uint32(a[0])<<8 | uint32(a[1]), Jf: 5},
+		{Code: equal, K: uint32(a[0])<<8 | uint32(a[1]), Jf: 3 + n},
 		{Code: byte1, K: offProto},
-		{Code: equal, K: proto, Jf: 3},
+		{Code: equal, K: proto, Jf: 1 + n},
 		{Code: byte1, K: at},
-		{Code: equal, K: value, Jf: 1},
-		{Code: ret, K: 0xffff},
-		{Code: ret, K: 0},
 	}
+	for i, value := range values {
+		filter = append(filter, unix.SockFilter{Code: equal, K: value, Jt: n - uint8(i)})
+	}
+	return append(filter, unix.SockFilter{Code: ret, K: 0}, unix.SockFilter{Code: ret, K: 0xffff})
 }

@@ -88,9 +88,16 @@ func newFrames() *frames {
 	return f
 }
 
+// taken is whether the link took the i-th frame when it was last sent: sendmmsg
+// then notes its size.
+func (f *frames) taken(i int) bool { return f.hdr[i].Len > 0 }
+
 // send sends the first n frames and returns how many the link took. A frame that
 // is refused for want of memory is left out, as a network would.
 func (s *packetSocket) send(f *frames, n int) (sent int, err error) {
+	for i := range n {
+		f.hdr[i].Len = 0
+	}
 	for i := 0; i < n; {
 		k, errno := s.mmsg(unix.SYS_SENDMMSG, f, i, n, 0)
 		switch errno {
