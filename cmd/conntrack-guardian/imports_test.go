@@ -25,6 +25,7 @@ var directions = []struct {
 	{"actions/ledger", nil},
 	{"actions/actionstest", nil},
 	{"actions", []string{"actions/ledger", "guard/kernel/"}},
+	{"guard/kernel/timeout", []string{"guard/kernel/ctnetlink", "guard/kernel/sysctl"}},
 	{"guard/kernel", nil},
 	{"guard/journald", nil},
 	{"guard/config", []string{"policy"}},

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // streams are entries to measure with: what a gateway sees, and what it sees when
@@ -33,7 +34,7 @@ func BenchmarkAdd(b *testing.B) {
 	for name, stream := range streams {
 		entries := stream()
 		b.Run(name+"/sketch", func(b *testing.B) {
-			t := newTally(timeouts{})
+			t := newTally(timeout.Table{})
 			i := 0
 			for b.Loop() {
 				t.add(&entries[i&(len(entries)-1)])
@@ -95,7 +96,7 @@ func (t *mapTally) add(e *ctnetlink.Entry) {
 
 // BenchmarkReport is what is done once a census, when the sketches are full.
 func BenchmarkReport(b *testing.B) {
-	t := newTally(timeouts{})
+	t := newTally(timeout.Table{})
 	for _, e := range streams["distinct"]() {
 		t.add(&e)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // naturalPorts is how many source ports a pool has that no rule gives a range:
@@ -47,8 +48,8 @@ func (t *tally) fillKinds(r *Report, s scale) {
 	r.Closing = s.figure(in(ctnetlink.TCPFinWait, ctnetlink.TCPCloseWait, ctnetlink.TCPLastAck,
 		ctnetlink.TCPTimeWait, ctnetlink.TCPClose), 0)
 	r.Opening = s.figure(in(ctnetlink.TCPSynSent, ctnetlink.TCPSynRecv, ctnetlink.TCPSynSent2), 0)
-	r.DeadUDP = s.figure(int(t.silent[udp]+t.silent[udpStream]), 0)
-	r.Idle = s.figure(int(t.silent[tcpEstablished]), 0)
+	r.DeadUDP = s.figure(int(t.silent[timeout.UDP]+t.silent[timeout.UDPStream]), 0)
+	r.Idle = s.figure(int(t.silent[timeout.TCPEstablished]), 0)
 }
 
 func (t *tally) fillLists(r *Report, s scale) {
@@ -116,8 +117,8 @@ func (t *tally) zoneRows(s scale) []Zone {
 
 func (t *tally) classRows(s scale) []Class {
 	list := []Class{}
-	for c := noClass + 1; c < classes; c++ {
-		row := Class{Name: classNames[c], Timeout: t.timeouts.of[c]}
+	for c := timeout.None + 1; c < timeout.Classes; c++ {
+		row := Class{Name: c.Name(), Timeout: t.timeouts.Of[c]}
 		total := 0
 		for bin, n := range t.remaining[c] {
 			if n > 0 {

@@ -35,32 +35,3 @@ func absent(err error) error {
 	}
 	return err
 }
-
-// readTimeouts reads the timeouts of the calling thread's namespace. Keys that
-// this kernel does not have are 0.
-func readTimeouts() (t timeouts, err error) {
-	for c := noClass + 1; c < classes; c++ {
-		if t.of[c], err = readOptional(classNames[c]); err != nil {
-			return t, err
-		}
-	}
-	if t.maxRetrans, err = readOptional(maxRetrans); err != nil {
-		return t, err
-	}
-	associated, err := readOptional("sctp_timeout_established")
-	if err != nil {
-		return t, err
-	}
-	open, err := readOptional("dccp_timeout_open")
-	t.sctp, t.dccp = associated != 0, open != 0
-	return t, err
-}
-
-// readOptional reads a key, 0 if the kernel has none of that name.
-func readOptional(name string) (int, error) {
-	value, err := sysctl.ReadInt(keys + name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	return value, err
-}

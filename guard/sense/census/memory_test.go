@@ -3,11 +3,13 @@ package census
 import (
 	"reflect"
 	"testing"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // A tally stays within 2.5 MB, and so a census of any table.
 func TestTallyIsSmall(t *testing.T) {
-	tally := newTally(timeouts{})
+	tally := newTally(timeout.Table{})
 	size := reflect.TypeOf(*tally).Size() + sizeOf(tally.sources) + sizeOf(tally.destinations) +
 		sizeOf(tally.services) + sizeOf(tally.pools)
 	t.Logf("%d bytes, a slot %d", size, reflect.TypeFor[slot]().Size())

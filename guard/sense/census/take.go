@@ -14,6 +14,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // Options say which census to take. The zero value is a full one of the calling
@@ -81,7 +82,7 @@ func (o *Options) check() error {
 
 // take takes the census of the calling thread's namespace.
 func take(ctx context.Context, options Options) (Report, error) {
-	t, err := readTimeouts()
+	t, err := timeout.Read()
 	if err != nil {
 		return Report{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // Slots of a sketch, as a power of two: 2 MB in all. Of pools, whose keys are the
@@ -25,8 +26,8 @@ type tally struct {
 	offloaded uint32
 	ipv6      uint32
 
-	remaining [classes]histogram
-	silent    [classes]uint32
+	remaining [timeout.Classes]histogram
+	silent    [timeout.Classes]uint32
 
 	sources      *sketch[ctnetlink.Addr]
 	destinations *sketch[ctnetlink.Addr]
@@ -34,14 +35,13 @@ type tally struct {
 	pools        *sketch[pool]
 	ends         ends
 
-	timeouts timeouts
-	tcp      [256]rule // by state
-	others   [256]rule // by protocol
-	silences [classes]silence
+	timeouts timeout.Table
+	rules    timeout.Rules
+	silences [timeout.Classes]silence
 }
 
 // newTally makes a tally for a namespace with these timeouts.
-func newTally(t timeouts) *tally {
+func newTally(t timeout.Table) *tally {
 	return &tally{
 		sources:      newSketch[ctnetlink.Addr](addressSlots),
 		destinations: newSketch[ctnetlink.Addr](addressSlots),
@@ -49,9 +49,8 @@ func newTally(t timeouts) *tally {
 		pools:        newSketch[pool](poolSlots),
 		ends:         ends{hasher: newHasher()},
 		timeouts:     t,
-		tcp:          t.tcpRules(),
-		others:       t.protocolRules(),
-		silences:     t.silences(),
+		rules:        *t.Rules(),
+		silences:     silences(&t),
 	}
 }
 
@@ -93,18 +92,11 @@ func (t *tally) addTimeout(e *ctnetlink.Entry) {
 	if e.Status&ctnetlink.StatusFixedTimeout != 0 {
 		return
 	}
-	c := t.class(e)
+	c := t.rules.Class(e)
 	t.remaining[c][bin(e.Timeout)]++
 	if t.silences[c].holds(e.Timeout) {
 		t.silent[c]++
 	}
-}
-
-func (t *tally) class(e *ctnetlink.Entry) class {
-	if e.Proto == unix.IPPROTO_TCP {
-		return t.tcp[e.TCPState].of(e.Status)
-	}
-	return t.others[e.Proto].of(e.Status)
 }
 
 // reset forgets all entries.

@@ -12,23 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // defaults are the timeouts of a fresh kernel.
-func defaults() timeouts {
-	t := timeouts{maxRetrans: 300, sctp: true}
-	for c, seconds := range map[class]int{
-		tcpSynSent: 120, ctnetlink.TCPSynRecv: 60, tcpEstablished: 432000, ctnetlink.TCPFinWait: 120,
-		ctnetlink.TCPCloseWait: 60, ctnetlink.TCPLastAck: 30, ctnetlink.TCPTimeWait: 120, ctnetlink.TCPClose: 10,
-		tcpUnacknowledged: 300, udp: 30, udpStream: 120, icmp: 30, icmpv6: 30, gre: 30, greStream: 180, generic: 600,
+func defaults() timeout.Table {
+	t := timeout.Table{MaxRetrans: 300, SCTP: true}
+	for c, seconds := range map[timeout.Class]int{
+		timeout.TCPSynSent: 120, timeout.TCPSynRecv: 60, timeout.TCPEstablished: 432000, timeout.TCPFinWait: 120,
+		timeout.TCPCloseWait: 60, timeout.TCPLastAck: 30, timeout.TCPTimeWait: 120, timeout.TCPClose: 10,
+		timeout.Unacknowledged: 300, timeout.UDP: 30, timeout.UDPStream: 120, timeout.ICMP: 30, timeout.ICMPv6: 30,
+		timeout.GRE: 30, timeout.GREStream: 180, timeout.Generic: 600,
 	} {
-		t.of[c] = seconds
+		t.Of[c] = seconds
 	}
 	return t
 }
 
 // count takes a full census of entries.
-func count(entries []ctnetlink.Entry, t timeouts) Report {
+func count(entries []ctnetlink.Entry, t timeout.Table) Report {
 	tally := newTally(t)
 	for i := range entries {
 		tally.add(&entries[i])

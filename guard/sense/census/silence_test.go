@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 const (
@@ -13,68 +14,14 @@ const (
 	assured = ctnetlink.StatusSeenReply | ctnetlink.StatusAssured
 )
 
-func TestClassOfEntry(t *testing.T) {
-	tcp := func(state uint8, status uint32) ctnetlink.Entry {
-		return ctnetlink.Entry{Proto: unix.IPPROTO_TCP, TCPState: state, Status: status}
-	}
-	other := func(proto uint8, status uint32) ctnetlink.Entry {
-		return ctnetlink.Entry{Proto: proto, Status: status}
-	}
-	tally := newTally(defaults())
-	for _, c := range []struct {
-		e    ctnetlink.Entry
-		want string
-	}{
-		{tcp(ctnetlink.TCPNone, 0), ""},
-		{tcp(ctnetlink.TCPSynSent, 0), "tcp_timeout_syn_sent"},
-		{tcp(ctnetlink.TCPSynRecv, replied), "tcp_timeout_syn_recv"},
-		{tcp(ctnetlink.TCPEstablished, assured), "tcp_timeout_established"},
-		{tcp(ctnetlink.TCPEstablished, replied), "tcp_timeout_established"},
-		{tcp(ctnetlink.TCPEstablished, 0), "tcp_timeout_unacknowledged"},
-		{tcp(ctnetlink.TCPFinWait, assured), "tcp_timeout_fin_wait"},
-		{tcp(ctnetlink.TCPCloseWait, assured), "tcp_timeout_close_wait"},
-		{tcp(ctnetlink.TCPLastAck, assured), "tcp_timeout_last_ack"},
-		{tcp(ctnetlink.TCPTimeWait, assured), "tcp_timeout_time_wait"},
-		{tcp(ctnetlink.TCPClose, 0), "tcp_timeout_close"},
-		{tcp(ctnetlink.TCPSynSent2, 0), "tcp_timeout_syn_sent2"},
-		{tcp(200, 0), ""},
-		{other(unix.IPPROTO_UDP, 0), "udp_timeout"},
-		{other(unix.IPPROTO_UDP, replied), "udp_timeout"},
-		{other(unix.IPPROTO_UDP, assured), "udp_timeout_stream"},
-		{other(unix.IPPROTO_UDPLITE, assured), "udp_timeout_stream"},
-		{other(unix.IPPROTO_ICMP, replied), "icmp_timeout"},
-		{other(unix.IPPROTO_ICMPV6, 0), "icmpv6_timeout"},
-		{other(unix.IPPROTO_GRE, 0), "gre_timeout"},
-		{other(unix.IPPROTO_GRE, assured), "gre_timeout_stream"},
-		{other(unix.IPPROTO_SCTP, assured), "sctp_timeout"},
-		{other(unix.IPPROTO_DCCP, assured), "generic_timeout"}, // no such keys
-		{other(unix.IPPROTO_ESP, assured), "generic_timeout"},
-	} {
-		if got := classNames[tally.class(&c.e)]; got != c.want {
-			t.Errorf("protocol %d, state %d, status %#x: %q, want %q", c.e.Proto, c.e.TCPState, c.e.Status, got, c.want)
-		}
-	}
-}
-
-// A connection that was picked up half-way never gets a longer timeout than the
-// one of ESTABLISHED.
-func TestClassOfEstablishedWithAShortTimeout(t *testing.T) {
-	short := defaults()
-	short.of[tcpEstablished] = 200
-	e := ctnetlink.Entry{Proto: unix.IPPROTO_TCP, TCPState: ctnetlink.TCPEstablished}
-	if got := newTally(short).class(&e); got != tcpEstablished {
-		t.Errorf("class %s", classNames[got])
-	}
-}
-
 // Silence is told only where the class says how long the timeout was.
 func TestSilence(t *testing.T) {
 	none, brief := defaults(), defaults()
-	none.of[udp], none.of[udpStream], none.of[tcpEstablished] = 0, 0, 0
-	brief.of[udp], brief.of[udpStream], brief.of[tcpEstablished] = 5, 10, 7500
+	none.Of[timeout.UDP], none.Of[timeout.UDPStream], none.Of[timeout.TCPEstablished] = 0, 0, 0
+	brief.Of[timeout.UDP], brief.Of[timeout.UDPStream], brief.Of[timeout.TCPEstablished] = 5, 10, 7500
 	for _, c := range []struct {
 		name            string
-		t               timeouts
+		t               timeout.Table
 		proto, state    uint8
 		status, seconds uint32
 		want            int
