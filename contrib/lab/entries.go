@@ -19,13 +19,18 @@ import (
 type Entries struct {
 	Count   int           `json:"count"`
 	Family  uint8         `json:"family"`  // 4 or 6; 0 is 4
-	Proto   uint8         `json:"proto"`   // unix.IPPROTO_TCP, _UDP, _ICMP (echo) or _ICMPV6 (echo)
-	State   uint8         `json:"state"`   // TCP only: TCP_CONNTRACK_*, 3 is ESTABLISHED
+	Proto   uint8         `json:"proto"`   // unix.IPPROTO_TCP, _UDP, _SCTP, _ICMP (echo) or _ICMPV6 (echo)
+	State   uint8         `json:"state"`   // TCP_CONNTRACK_* or SCTP_CONNTRACK_*; no other protocol has one
 	Replied bool          `json:"replied"` // a packet came back
 	Assured bool          `json:"assured"` // Replied is implied
 	Timeout time.Duration `json:"timeout"` // until they expire, whole seconds
+	Fixed   bool          `json:"fixed"`   // no packet and nobody changes the timeout (IPS_FIXED_TIMEOUT)
 	Zone    uint16        `json:"zone"`
 	Mark    uint32        `json:"mark"`
+
+	// Master makes them children of expectations, as helpers do: their masters are
+	// the entries so many places before these in the mix, taken in turn. 0 is none.
+	Master int `json:"master"`
 
 	Sources     int `json:"sources"`      // addresses they come from; 0 is one
 	FirstSource int `json:"first_source"` // number of the first of them
@@ -59,6 +64,21 @@ const (
 	SynSent2    uint8 = 9
 )
 
+// SCTP states of an entry, nf_conntrack_sctp.h.
+const (
+	SCTPClosed          uint8 = 1
+	SCTPCookieWait      uint8 = 2
+	SCTPCookieEchoed    uint8 = 3
+	SCTPEstablished     uint8 = 4
+	SCTPShutdownSent    uint8 = 5
+	SCTPShutdownRecd    uint8 = 6
+	SCTPShutdownAckSent uint8 = 7
+	SCTPHeartbeatSent   uint8 = 8
+)
+
+// lastState is the last state of an entry by protocol. Those not here have none.
+var lastState = map[uint8]uint8{unix.IPPROTO_TCP: SynSent2, unix.IPPROTO_SCTP: SCTPHeartbeatSent}
+
 // naturalPorts are those that nf_nat_l4proto_unique_tuple searches when the
 // source port was 1024 or more.
 var naturalPorts = Ports{1024, 65535}
@@ -80,12 +100,8 @@ func (p NATPool) places() int { return p.Addresses * p.Ports.count() }
 
 // Check says what of a mix can't be made.
 func Check(mix ...Entries) error {
-	for _, e := range mix {
-		if _, err := e.resolved(); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := new(numbering).takeAll(mix)
+	return err
 }
 
 // resolved returns the entries with defaults filled in, or what can't be made.
@@ -125,16 +141,17 @@ func (e Entries) enoughDestinations() int {
 }
 
 func (e Entries) checkKind() error {
-	known := e.Proto == unix.IPPROTO_TCP || e.Proto == unix.IPPROTO_UDP ||
+	last, states := lastState[e.Proto]
+	known := states || e.Proto == unix.IPPROTO_UDP ||
 		e.Family == 4 && e.Proto == unix.IPPROTO_ICMP || e.Family == 6 && e.Proto == unix.IPPROTO_ICMPV6
 	switch {
 	case e.Family != 4 && e.Family != 6:
 		return fmt.Errorf("make entries: no family %d", e.Family)
 	case !known:
 		return fmt.Errorf("make entries: no protocol %d in IPv%d", e.Proto, e.Family)
-	case e.Proto == unix.IPPROTO_TCP && (e.State < SynSent || e.State > SynSent2):
-		return fmt.Errorf("make entries: no TCP state %d", e.State)
-	case e.Proto != unix.IPPROTO_TCP && e.State != 0:
+	case states && (e.State == 0 || e.State > last):
+		return fmt.Errorf("make entries: no state %d of protocol %d", e.State, e.Proto)
+	case !states && e.State != 0:
 		return fmt.Errorf("make entries: state %d, but protocol %d has none", e.State, e.Proto)
 	case e.Timeout < time.Second:
 		return fmt.Errorf("make entries: timeout of %s is under a second", e.Timeout)
@@ -154,10 +171,28 @@ func (e Entries) checkNAT() error {
 	return nil
 }
 
+// checkMasters says why masters, nil if there are none, can't be those of e: the
+// kernel looks for a master in the child's zone and family
+// (ctnetlink_create_conntrack).
+func (e Entries) checkMasters(masters *Entries) error {
+	switch {
+	case masters == nil:
+		return fmt.Errorf("make entries: no masters %d places before them in the mix", e.Master)
+	case masters.Count == 0:
+		return errors.New("make entries: their masters are none")
+	case masters.Family != e.Family || masters.Zone != e.Zone:
+		return fmt.Errorf("make entries: IPv%d in zone %d, their masters are IPv%d in zone %d",
+			e.Family, e.Zone, masters.Family, masters.Zone)
+	case masters.isICMP():
+		return errors.New("make entries: no expectation has a master that is ICMP")
+	}
+	return nil
+}
+
 // checkNumbers refuses what could not have a tuple of its own for each entry.
 func (e Entries) checkNumbers() error {
 	switch {
-	case e.Count < 0 || e.FirstSource < 0 || e.Destinations < 0:
+	case e.Count < 0 || e.FirstSource < 0 || e.Destinations < 0 || e.Master < 0:
 		return errors.New("make entries: a number is negative")
 	case e.FirstSource+e.Sources > maxSources:
 		return fmt.Errorf("make entries: %d sources from number %d, there are %d", e.Sources, e.FirstSource, maxSources)

@@ -16,14 +16,19 @@ func TestEntriesRefused(t *testing.T) {
 	for why, change := range map[string]func(*Entries){
 		"timeout":             func(e *Entries) { e.Timeout = 999 * time.Millisecond },
 		"family 5":            func(e *Entries) { e.Family = 5 },
-		"protocol 132":        func(e *Entries) { e.Proto = unix.IPPROTO_SCTP },
+		"protocol 47":         func(e *Entries) { e.Proto = unix.IPPROTO_GRE },
 		"protocol 58 in IPv4": func(e *Entries) { e.Proto = unix.IPPROTO_ICMPV6 },
 		"protocol 1 in IPv6":  func(e *Entries) { e.Proto, e.Family = unix.IPPROTO_ICMP, 6 },
 		"ICMP has no ports":   func(e *Entries) { e.Proto, e.Ports = unix.IPPROTO_ICMP, []uint16{80} },
-		"no TCP state 0":      func(e *Entries) { e.Proto = unix.IPPROTO_TCP },
-		"no TCP state 10":     func(e *Entries) { e.Proto, e.State = unix.IPPROTO_TCP, 10 },
+		"no state 0":          func(e *Entries) { e.Proto = unix.IPPROTO_TCP },
+		"no state 10":         func(e *Entries) { e.Proto, e.State = unix.IPPROTO_TCP, 10 },
+		"no state 9":          func(e *Entries) { e.Proto, e.State = unix.IPPROTO_SCTP, 9 },
+		"no masters 2 places": func(e *Entries) { e.Master = 2 },
+		"masters are IPv4":    func(e *Entries) { e.Master, e.Family = 1, 6 },
+		"in zone 0":           func(e *Entries) { e.Master, e.Zone = 1, 7 },
 		"protocol 17 has":     func(e *Entries) { e.State = Established },
 		"negative":            func(e *Entries) { e.Count = -1 },
+		"is negative":         func(e *Entries) { e.Master = -1 },
 		"sources from number": func(e *Entries) { e.FirstSource = maxSources },
 		"destinations, there": func(e *Entries) { e.Destinations = maxDestinations + 1 },
 		"60001 source ports":  func(e *Entries) { e.Count, e.Destinations = tuplePorts+1, 1 },
@@ -42,6 +47,19 @@ func TestEntriesRefused(t *testing.T) {
 		}
 		if Check(udp) != nil || Check(udp, e) == nil {
 			t.Errorf("%s: Check says %v of the good, %v with the bad", why, Check(udp), Check(udp, e))
+		}
+	}
+}
+
+// Not every entry can have children.
+func TestMastersRefused(t *testing.T) {
+	child := Entries{Count: 10, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, Master: 1}
+	none, ping := child, child
+	none.Count, none.Master = 0, 0
+	ping.Proto, ping.Master = unix.IPPROTO_ICMP, 0
+	for why, masters := range map[string]Entries{"are none": none, "is ICMP": ping} {
+		if err := Check(masters, child); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("error %v, want one about %q", err, why)
 		}
 	}
 }

@@ -19,6 +19,7 @@ const (
 	ctaTimeout    = 7
 	ctaMark       = 8
 	ctaNATDst     = 13
+	ctaMaster     = 14
 	ctaZone       = 18
 
 	ctaTupleIP    = 1
@@ -31,6 +32,11 @@ const (
 	ctaTCPState     = 1
 	ctaTCPFlagsOrig = 4
 	ctaTCPFlagsRep  = 5
+
+	ctaProtoInfoSCTP = 3
+	ctaSCTPState     = 1
+	ctaSCTPTagOrig   = 2
+	ctaSCTPTagRep    = 3
 
 	ctaNATProto   = 3
 	ctaNATPortMin = 1
@@ -72,10 +78,14 @@ type entryMessage struct {
 	srcPort, dstPort []int
 	nat, natPort     []int
 	backend          []int
+
+	masterSrc, masterDst         []int
+	masterSrcPort, masterDstPort []int
 }
 
 // newEntryMessage wants resolved entries.
-func newEntryMessage(e *Entries) *entryMessage {
+func newEntryMessage(n numbered) *entryMessage {
+	e := n.Entries
 	m := &entryMessage{ip: ipv4}
 	if e.Family == 6 {
 		m.ip = ipv6
@@ -90,10 +100,16 @@ func newEntryMessage(e *Entries) *entryMessage {
 	if e.Zone != 0 {
 		m.add(ctaZone, big16(e.Zone)...)
 	}
-	if e.Proto == unix.IPPROTO_TCP {
+	switch e.Proto {
+	case unix.IPPROTO_TCP:
 		m.tcp(e.State)
+	case unix.IPPROTO_SCTP:
+		m.sctp(e.State)
 	}
 	m.translations(e)
+	if n.masters != nil {
+		m.master(n.masters.Proto)
+	}
 	m.bytes = finish(m.bytes)
 	return m
 }
@@ -152,6 +168,25 @@ func (m *entryMessage) tcp(state uint8) {
 	})
 }
 
+// sctp has verification tags, which the kernel wants to know and never sees again.
+func (m *entryMessage) sctp(state uint8) {
+	m.nest(ctaProtoInfo, func() {
+		m.nest(ctaProtoInfoSCTP, func() {
+			m.add(ctaSCTPState, state)
+			m.add(ctaSCTPTagOrig, big32(1)...)
+			m.add(ctaSCTPTagRep, big32(2)...)
+		})
+	})
+}
+
+// master is what makes the kernel set IPS_EXPECTED.
+func (m *entryMessage) master(proto uint8) {
+	m.nest(ctaMaster, func() {
+		m.addresses(&m.masterSrc, &m.masterDst)
+		m.ports(proto, &m.masterSrcPort, &m.masterDstPort)
+	})
+}
+
 func (m *entryMessage) translations(e *Entries) {
 	if e.DNAT.IsValid() {
 		m.nest(ctaNATDst, func() { m.natAddress(&m.backend) })
@@ -185,6 +220,12 @@ func (m *entryMessage) become(e Entry) {
 	} else {
 		m.putPort(m.natPort, e.Reply.DstPort)
 	}
+	if e.Master != (Tuple{}) {
+		m.putAddr(m.masterSrc, e.Master.Src)
+		m.putAddr(m.masterDst, e.Master.Dst)
+		m.putPort(m.masterSrcPort, e.Master.SrcPort)
+		m.putPort(m.masterDstPort, e.Master.DstPort)
+	}
 }
 
 func (m *entryMessage) putAddr(at []int, a netip.Addr) {
@@ -208,6 +249,9 @@ func (e Entries) status() conntrack.Status {
 	}
 	if e.Assured {
 		s |= conntrack.StatusAssured
+	}
+	if e.Fixed {
+		s |= conntrack.StatusFixedTimeout
 	}
 	return s
 }

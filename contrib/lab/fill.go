@@ -24,7 +24,7 @@ type FillReport struct {
 // size.
 const (
 	fillBatch   = 512
-	fillMessage = 384
+	fillMessage = 448
 )
 
 // Fill makes entries in the gateway's table by ctnetlink, without traffic. Each
@@ -58,23 +58,13 @@ func (g *Gateway) Fill(ctx context.Context, mix ...Entries) (FillReport, error) 
 
 // number gives a mix its tuples, all of it or nothing.
 func (g *Gateway) number(mix []Entries) ([]numbered, error) {
-	all := make([]numbered, len(mix))
 	g.fills.Lock()
 	defer g.fills.Unlock()
-	where := g.filled
-	for i, e := range mix {
-		e, err := e.resolved()
-		if err != nil {
-			return nil, err
-		}
-		all[i] = where.take(&e)
-	}
-	g.filled = where
-	return all, nil
+	return g.filled.takeAll(mix)
 }
 
 func (g *Gateway) fill(ctx context.Context, s *ctSocket, e numbered, r *FillReport) error {
-	msg := newEntryMessage(e.Entries)
+	msg := newEntryMessage(e)
 	batch := make([]byte, 0, fillBatch*fillMessage)
 	answers := make([]byte, 1<<16)
 	for done := 0; done < e.Count; {

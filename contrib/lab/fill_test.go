@@ -32,13 +32,29 @@ func everyKind() []Entries {
 	for state := SynSent; state <= SynSent2; state++ {
 		mix = append(mix, Entries{Count: 20, Proto: unix.IPPROTO_TCP, State: state, Replied: state == SynRecv, Timeout: 60 * time.Second})
 	}
-	return append(mix,
+	for state := SCTPClosed; state <= SCTPHeartbeatSent; state++ {
+		mix = append(mix, Entries{Count: 21, Proto: unix.IPPROTO_SCTP, State: state, Timeout: 70 * time.Second, SNAT: nat4})
+	}
+	return append(mix, children(
+		Entries{Count: 307, Proto: unix.IPPROTO_SCTP, State: SCTPEstablished, Timeout: 90 * time.Second, Family: 6, Assured: true},
 		Entries{Count: 301, Proto: unix.IPPROTO_UDP, Timeout: 30 * time.Second, Sources: 4, SNAT: nat4},
 		Entries{Count: 302, Proto: unix.IPPROTO_UDP, Timeout: 120 * time.Second, Assured: true, Family: 6},
 		Entries{Count: 303, Proto: unix.IPPROTO_ICMP, Timeout: 30 * time.Second, Sources: 9},
 		Entries{Count: 304, Proto: unix.IPPROTO_ICMP, Timeout: 30 * time.Second, Replied: true, SNAT: nat4},
 		Entries{Count: 305, Proto: unix.IPPROTO_ICMPV6, Timeout: 30 * time.Second, Family: 6, Sources: 5, PerNet: 5},
-		Entries{Count: 306, Proto: unix.IPPROTO_ICMPV6, Timeout: 30 * time.Second, Family: 6, Replied: true, SNAT: nat6})
+		Entries{Count: 306, Proto: unix.IPPROTO_ICMPV6, Timeout: 30 * time.Second, Family: 6, Replied: true, SNAT: nat6})...)
+}
+
+// children are some with a fixed timeout, then some with masters: the first have a
+// master each, two of the second share one, all others have the same one.
+func children(more ...Entries) []Entries {
+	udp := Entries{Count: 50, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, Zone: 4, Fixed: true}
+	tcp := Entries{Count: 50, Proto: unix.IPPROTO_TCP, State: TimeWait, Timeout: time.Minute, Zone: 4, Master: 1}
+	half := tcp
+	half.Count, half.Master = 100, 2
+	one := Entries{Count: 1, Proto: unix.IPPROTO_TCP, State: Established, Timeout: time.Hour, Family: 6}
+	all := Entries{Count: 30, Proto: unix.IPPROTO_UDP, Timeout: time.Minute, Family: 6, Fixed: true, Master: 1}
+	return append(more, udp, tcp, half, one, all)
 }
 
 // Every entry is exactly the one told, in every field, seen through another
@@ -92,10 +108,13 @@ func tupleOf(t conntrack.Tuple) Tuple {
 }
 
 func stateOf(f conntrack.Flow) uint8 {
-	if f.ProtoInfo.TCP == nil {
-		return 0
+	switch {
+	case f.ProtoInfo.TCP != nil:
+		return f.ProtoInfo.TCP.State
+	case f.ProtoInfo.SCTP != nil:
+		return f.ProtoInfo.SCTP.State
 	}
-	return f.ProtoInfo.TCP.State
+	return 0
 }
 
 // differs says how a flow is not the entry.
@@ -114,6 +133,10 @@ func differs(f conntrack.Flow, e Entry) string {
 		return "timeout"
 	case s.SeenReply() != k.Replied || s.Assured() != k.Assured || !s.Confirmed():
 		return "status"
+	case s.FixedTimeout() != k.Fixed || s.Expected() != (k.Master > 0):
+		return "status of a child or of a fixed timeout"
+	case tupleOf(f.TupleMaster) != e.Master:
+		return fmt.Sprintf("master %v, want %v", tupleOf(f.TupleMaster), e.Master)
 	case s.SrcNAT() != snat || s.DstNAT() != dnat || s.SrcNATDone() != (snat || dnat) || s.DstNATDone() != (snat || dnat):
 		return "NAT bits of the status"
 	}

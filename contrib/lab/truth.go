@@ -59,18 +59,13 @@ func CountTruth(mix ...Entries) (Truth, error) {
 // Each calls fn with every entry that a gateway's fills make, given all of its
 // mixes in their order.
 func Each(fn func(Entry), mix ...Entries) error {
-	var where numbering
-	for _, e := range mix {
-		e, err := e.resolved()
-		if err != nil {
-			return err
-		}
-		n := where.take(&e)
-		for i := range e.Count {
+	all, err := new(numbering).takeAll(mix)
+	for _, n := range all {
+		for i := range n.Count {
 			fn(n.at(i))
 		}
 	}
-	return nil
+	return err
 }
 
 func (t *Truth) add(e Entry) {
@@ -132,11 +127,20 @@ var tcpClasses = map[uint8]string{
 	LastAck: "last_ack", TimeWait: "time_wait", Closed: "close", SynSent2: "syn_sent",
 }
 
+// sctpClasses are those of SCTP states, sctp_sysctl_table in the same place.
+var sctpClasses = map[uint8]string{
+	SCTPClosed: "closed", SCTPCookieWait: "cookie_wait", SCTPCookieEchoed: "cookie_echoed", SCTPEstablished: "established",
+	SCTPShutdownSent: "shutdown_sent", SCTPShutdownRecd: "shutdown_recd", SCTPShutdownAckSent: "shutdown_ack_sent",
+	SCTPHeartbeatSent: "heartbeat_sent",
+}
+
 // class is the sysctl that gives such entries their timeout.
 func (e Entries) class() string {
 	switch {
 	case e.Proto == unix.IPPROTO_TCP:
 		return "tcp_timeout_" + tcpClasses[e.State]
+	case e.Proto == unix.IPPROTO_SCTP:
+		return "sctp_timeout_" + sctpClasses[e.State]
 	case e.Proto == unix.IPPROTO_UDP && e.Assured:
 		return "udp_timeout_stream"
 	case e.Proto == unix.IPPROTO_UDP:

@@ -27,6 +27,7 @@ type Tuple struct {
 type Entry struct {
 	Kind        *Entries // what it is like, with defaults filled in
 	Orig, Reply Tuple
+	Master      Tuple // the original direction of its master; the zero value is none
 }
 
 // An echo is the types of an echo request and of its reply.
@@ -54,9 +55,34 @@ type numbering struct {
 	place int // places of NAT pools
 }
 
+// takeAll resolves and numbers a mix and moves on, unless something of it can't be
+// made.
+func (n *numbering) takeAll(mix []Entries) ([]numbered, error) {
+	all := make([]numbered, len(mix))
+	where := *n
+	for i, e := range mix {
+		e, err := e.resolved()
+		if err != nil {
+			return nil, err
+		}
+		all[i] = where.take(&e)
+		if e.Master == 0 {
+			continue
+		}
+		if e.Master <= i {
+			all[i].masters = &all[i-e.Master]
+		}
+		if err := e.checkMasters(all[i].kindOfMasters()); err != nil {
+			return nil, err
+		}
+	}
+	*n = where
+	return all, nil
+}
+
 // take numbers resolved entries and moves on.
 func (n *numbering) take(e *Entries) numbered {
-	at := numbered{e, *n, lcm(e.Sources, e.services())}
+	at := numbered{Entries: e, first: *n, cycle: lcm(e.Sources, e.services())}
 	n.port += e.turns()
 	if e.SNAT.translates() {
 		n.place += e.perService()
@@ -69,6 +95,15 @@ type numbered struct {
 	*Entries
 	first numbering
 	cycle uint64 // entries after which the same source meets the same service
+
+	masters *numbered // nil: these are nobody's children
+}
+
+func (n numbered) kindOfMasters() *Entries {
+	if n.masters == nil {
+		return nil
+	}
+	return n.masters.Entries
 }
 
 // at is the i-th entry. Source and service both go round, and each cycle shifts
@@ -94,7 +129,11 @@ func (n numbered) at(i int) Entry {
 	if n.SNAT.translates() {
 		n.translate(&reply, n.first.place+i/services)
 	}
-	return Entry{n.Entries, orig, reply}
+	e := Entry{Kind: n.Entries, Orig: orig, Reply: reply}
+	if n.masters != nil {
+		e.Master = n.masters.at(i % n.masters.Count).Orig
+	}
+	return e
 }
 
 // spread gives each service source ports of its own, as far as they go. The kernel
