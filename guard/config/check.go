@@ -47,6 +47,7 @@ func (r *reading) check() {
 	r.outlasts("grow_buckets", p.GrowBuckets.Hold, p.GrowBuckets.Check)
 	r.approve("raise_max", &p.RaiseMax.Mode)
 	r.approve("grow_buckets", &p.GrowBuckets.Mode)
+	r.checkTimeouts()
 }
 
 // outlasts refuses a change that would be undone before its effect is judged.
@@ -73,23 +74,29 @@ func (r *reading) conflict(a, b, message string) {
 }
 
 // approve holds a measure to its approval, which is its ceiling written in the
-// file. Without it the measure advises at most; a file that asks it in so many
-// words to act is refused, whatever the global mode says today.
+// file.
 func (r *reading) approve(table string, own *policy.Mode) {
-	ceiling, asked := table+".ceiling", table+".mode"
-	if *own < policy.Act || r.bad[asked] || r.written(ceiling) {
+	if ceiling := table + ".ceiling"; !r.written(ceiling) {
+		r.unapproved(table, own, ceiling, "a ceiling in ["+table+"]")
+	}
+}
+
+// unapproved makes what the table is about advise at most. A file that asks it in
+// so many words to act is refused, whatever the global mode says today.
+func (r *reading) unapproved(table string, own *policy.Mode, key, lacks string) {
+	asked := table + ".mode"
+	if *own < policy.Act || r.bad[asked] {
 		return
 	}
 	*own = policy.Advise
 	if v, ok := r.seen[asked]; ok {
-		r.report(v.at, ceiling, fmt.Sprintf(
-			`mode "act" needs a ceiling in [%s]: it is the approval, and the default is not yours`, table))
+		r.report(v.at, key, fmt.Sprintf(`mode "act" needs %s: it is the approval, and the default is not yours`, lacks))
 	}
 }
 
-// written reports whether a setting stands in the file, right or wrong or in a
-// line that could not be read.
+// written reports whether a setting stands in the file, right or wrong, by a name
+// that was meant to be its, or in a line that could not be read.
 func (r *reading) written(name string) bool {
 	_, seen := r.seen[name]
-	return seen || r.draft.mentions(name)
+	return seen || r.bad[name] || r.draft.mentions(name)
 }

@@ -14,7 +14,7 @@ import (
 // Version is the version of the policy file's language.
 const Version = 1
 
-// maxSize is the size in bytes of the largest policy file: ten times that of
+// maxSize is the size in bytes of the largest policy file: several times that of
 // guardian.toml.example, and little enough that no text takes the parser long.
 const maxSize = 64 << 10
 
@@ -108,7 +108,7 @@ type reading struct {
 	file     File
 	draft    *draft
 	seen     map[string]value // the settings that are written, by name
-	bad      map[string]bool  // those with a problem
+	bad      map[string]bool  // the settings and tables with a problem, also of their name
 	problems Problems
 }
 
@@ -156,10 +156,11 @@ func (r *reading) set(e entry) {
 			r.report(e.at, name, err.Error())
 		}
 	case !tables[name]:
-		r.report(e.start, name, unknown(e.key))
+		r.report(e.start, name, r.unknown(e.key))
 	default:
 		if _, ok := e.value.(map[string]any); !ok {
-			r.report(e.start, name, fmt.Sprintf("is a table: want [%s] on a line of its own, got %s", name, describe(e.value)))
+			r.bad[name] = true
+			r.report(e.start, name, notTable(name, e.value))
 		}
 	}
 }

@@ -29,6 +29,12 @@ hold = "1h30m"
 [grow_buckets]
 mode = "observe"
 shrink = true
+[shorten_timeouts]
+start = "70%"
+retime = false
+budget = 0
+tcp_timeout_time_wait = { floor = "15s" }
+udp_timeout.mode = "observe"
 `
 	got, problems := Parse("p", []byte(text))
 	if len(problems) > 0 {
@@ -43,6 +49,13 @@ shrink = true
 	p.Memory.Budget, p.Memory.Tables = 0.125, 3
 	p.RaiseMax.Ceiling, p.RaiseMax.Step, p.RaiseMax.Hold = 4<<20, 1.5, 90*time.Minute
 	p.GrowBuckets.Mode, p.GrowBuckets.Shrink = policy.Observe, true
+	m := &p.ShortenTimeouts
+	m.Start, m.Retime, m.Budget = 0.7, false, 0
+	for i := range m.Floors {
+		m.Floors[i].Mode = min(m.Floors[i].Mode, policy.Advise)
+	}
+	m.Floors[policy.TCPTimeWait] = policy.FloorConfig{Mode: policy.Act, Floor: 15 * time.Second}
+	m.Floors[policy.UDP].Mode = policy.Observe
 	if got != want {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}

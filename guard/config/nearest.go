@@ -26,39 +26,71 @@ func Nearest(unknown string, known []string) string {
 	return best
 }
 
-// unknown says that nothing is called key, and what there is instead.
-func unknown(key toml.Key) string {
-	name := key[len(key)-1]
-	table := strings.Join(key[:len(key)-1], ".")
-	if n := Nearest(name, names(table)); n != "" {
+// unknown says that nothing is called key, and what there is instead. What was
+// meant is not missing: its problem is the name.
+func (r *reading) unknown(key toml.Key) string {
+	name, table := key[len(key)-1], key[:len(key)-1]
+	known := names(table.String())
+	if n := meant(name, known); n != "" {
+		r.bad[append(slices.Clone(table), n).String()] = true
 		return fmt.Sprintf("unknown; did you mean %q?", n)
 	}
 	if elsewhere := bearing(name); len(elsewhere) > 0 {
-		return "unknown here; known as " + strings.Join(elsewhere, ", ")
+		return "unknown here; known as " + few(elsewhere, 5)
 	}
-	return "unknown; known here: " + strings.Join(names(table), ", ")
+	return "unknown; known here: " + few(known, 12)
+}
+
+// meant is the nearest of the known words, or the only one of which unknown is
+// the end or which is the end of unknown: a timeout has a long name in sysctl and
+// a short one in speech.
+func meant(unknown string, known []string) string {
+	if n := Nearest(unknown, known); n != "" {
+		return n
+	}
+	var ends []string
+	for _, k := range known {
+		if strings.HasSuffix(k, "_"+unknown) || strings.HasSuffix(unknown, "_"+k) {
+			ends = append(ends, k)
+		}
+	}
+	if len(ends) != 1 {
+		return ""
+	}
+	return ends[0]
+}
+
+// few lists words, at most n of them.
+func few(words []string, n int) string {
+	if len(words) <= n+1 {
+		return strings.Join(words, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(words[:n], ", "), len(words)-n)
 }
 
 // names lists what may stand in a table, "" being the top of the file.
 func names(table string) (in []string) {
 	for _, s := range schema {
-		t, name := s.split()
-		switch {
-		case t == table:
+		full := s.name
+		if table != "" {
+			full, _ = strings.CutPrefix(s.name, table+".")
+		}
+		name, _, _ := strings.Cut(full, ".")
+		if (table == "" || full != s.name) && !slices.Contains(in, name) {
 			in = append(in, name)
-		case table == "" && !slices.Contains(in, t):
-			in = append(in, t)
 		}
 	}
 	return in
 }
 
-// bearing lists the settings of all tables that have this name.
-func bearing(name string) (full []string) {
+// bearing lists the settings and tables of all tables that have this name.
+func bearing(name string) (all []string) {
 	for _, s := range schema {
-		if _, n := s.split(); n == name {
-			full = append(full, s.name)
+		for full := s.name; full != ""; full, _ = cutLast(full) {
+			if _, n := cutLast(full); n == name && !slices.Contains(all, full) {
+				all = append(all, full)
+			}
 		}
 	}
-	return full
+	return all
 }

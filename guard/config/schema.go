@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -8,16 +9,18 @@ import (
 // A setting is one key of the policy file.
 type setting struct {
 	name  string                     // dotted
-	field func(f *File) any          // pointer to what it sets, nil for the version
+	field func(f *File) any          // pointer to what it sets, nil for what only check asks for
 	set   func(f *File, v any) error // v is as the TOML parser gives it
 }
 
 // split parts the name into table and key.
-func (s setting) split() (table, name string) {
-	if table, name, ok := strings.Cut(s.name, "."); ok {
-		return table, name
-	}
-	return "", s.name
+func (s setting) split() (table, name string) { return cutLast(s.name) }
+
+// cutLast parts a dotted name at its last dot: into a table, "" being the top of
+// the file, and what stands in it.
+func cutLast(full string) (table, name string) {
+	i := strings.LastIndexByte(full, '.')
+	return full[:max(i, 0)], full[i+1:]
 }
 
 // key is the setting of one field, of one kind.
@@ -46,7 +49,7 @@ const (
 
 // schema holds every key of the file once. The bounds keep out slips of the
 // hand and what would make a rule meaningless, not bad judgement.
-var schema = []setting{
+var schema = slices.Concat([]setting{
 	{name: versionKey, set: setVersion},
 	key("mode", func(f *File) *mode { return &f.Policy.Mode }, aMode),
 	key("namespace", func(f *File) *string { return &f.Namespace }, aPath),
@@ -94,7 +97,18 @@ var schema = []setting{
 	key("grow_buckets.hold", func(f *File) *span { return &f.Policy.GrowBuckets.Hold }, duration(time.Second, month)),
 	key("grow_buckets.check", func(f *File) *span { return &f.Policy.GrowBuckets.Check }, duration(time.Second, day)),
 	key("grow_buckets.shrink", func(f *File) *bool { return &f.Policy.GrowBuckets.Shrink }, aFlag),
-}
+
+	key("shorten_timeouts.mode", func(f *File) *mode { return &f.Policy.ShortenTimeouts.Mode }, aMode),
+	key("shorten_timeouts.start", func(f *File) *float64 { return &f.Policy.ShortenTimeouts.Start }, ratio(0.01, 0.99)),
+	key("shorten_timeouts.end", func(f *File) *float64 { return &f.Policy.ShortenTimeouts.End }, ratio(0.02, 1)),
+	key("shorten_timeouts.share", func(f *File) *float64 { return &f.Policy.ShortenTimeouts.Share }, ratio(0, 1)),
+	key("shorten_timeouts.retime", func(f *File) *bool { return &f.Policy.ShortenTimeouts.Retime }, aFlag),
+	key("shorten_timeouts.budget", func(f *File) *int { return &f.Policy.ShortenTimeouts.Budget }, whole(0, 1_000_000_000)),
+	key("shorten_timeouts.cooldown", func(f *File) *span { return &f.Policy.ShortenTimeouts.Cooldown }, duration(time.Second, month)),
+	key("shorten_timeouts.hold", func(f *File) *span { return &f.Policy.ShortenTimeouts.Hold }, duration(time.Second, month)),
+	key("shorten_timeouts.check", func(f *File) *span { return &f.Policy.ShortenTimeouts.Check }, duration(time.Second, day)),
+	{name: belowRFCKey, set: setBelowRFC},
+}, timeoutSettings())
 
 // settings and tables are the schema by name.
 var settings, tables = index()
@@ -103,7 +117,7 @@ func index() (map[string]setting, map[string]bool) {
 	s, t := map[string]setting{}, map[string]bool{}
 	for _, key := range schema {
 		s[key.name] = key
-		if table, _ := key.split(); table != "" {
+		for table, _ := key.split(); table != ""; table, _ = cutLast(table) {
 			t[table] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -10,17 +11,19 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 const examplePath = "../../guardian.toml.example"
 
-// Every field of a File but the hash has exactly one key, named after it, and
-// that key sets that field.
+// Every field of a File but the hash has exactly one key, named after it or after
+// its timeout, and that key sets that field.
 func TestSchemaMirrorsFile(t *testing.T) {
 	var f File
 	want := fields("", reflect.ValueOf(&f).Elem())
 	delete(want, "hash")
-	want[versionKey] = nil
+	want[versionKey], want[belowRFCKey] = nil, nil
 	for _, s := range schema {
 		field, ok := want[s.name]
 		if !ok {
@@ -44,12 +47,12 @@ func fields(in string, v reflect.Value) map[string]any {
 		name := in + snake(v.Type().Field(i).Name)
 		switch {
 		case name == "policy":
-			for k, p := range fields("", v.Field(i)) {
-				all[k] = p
-			}
+			maps.Copy(all, fields("", v.Field(i)))
 		case v.Field(i).Kind() == reflect.Struct:
-			for k, p := range fields(name+".", v.Field(i)) {
-				all[k] = p
+			maps.Copy(all, fields(name+".", v.Field(i)))
+		case v.Field(i).Type() == reflect.TypeFor[[policy.Timeouts]policy.FloorConfig]():
+			for t := range policy.Timeouts {
+				maps.Copy(all, fields(in+t.String()+".", v.Field(i).Index(int(t))))
 			}
 		default:
 			all[name] = v.Field(i).Addr().Interface()
@@ -120,6 +123,9 @@ func TestExampleTellsBounds(t *testing.T) {
 			table = strings.Trim(line, "[]\n") + "."
 		case isKey && !strings.HasPrefix(line, "#") && lo != "":
 			told++
+			if tables[table+name] {
+				name += ".floor"
+			}
 			testBounds(t, table+name, lo, hi)
 			lo, hi = "", ""
 		}
@@ -155,7 +161,7 @@ func takes(t *testing.T, name, text string, want bool) {
 
 // below and above are values just outside a bound.
 func below(text string) string {
-	if d, err := time.ParseDuration(strings.Trim(text, `"`)); err == nil {
+	if d, err := time.ParseDuration(strings.Trim(text, `"`)); err == nil && text[0] == '"' {
 		return strconv.Quote((d - time.Millisecond).String())
 	}
 	bound, err := strconv.ParseFloat(text, 64)
