@@ -12,8 +12,8 @@ import (
 // filled in. With ErrStale, ErrUnsafe or when the ledger can't be written
 // nothing was written to the kernel. Otherwise the change that is returned
 // says by its state what came of it: Applied, Failed (the kernel refused it;
-// the note says how) or Yielded (somebody else was faster). An error with a
-// change at Intended means that this could not be told or recorded: Probe or
+// the note says how), Yielded (somebody else was faster) or Void (its namespace
+// has just gone). An error with a change at Intended means that this could not be told or recorded: Probe or
 // Recover settles it.
 func (e *Executor) Do(c ledger.Change) (ledger.Change, error) {
 	e.begin()

@@ -12,6 +12,8 @@
 //   - Open changes on one key form a stack. Only the newest is compared with
 //     the kernel; they are taken back newest first; when the newest is lost to
 //     somebody else, those below it are lost on that key, too.
+//   - A value that is gone for good, with its network namespace, is neither ours
+//     nor anybody's: a change of such values alone is void.
 //   - While the ledger can't be written nothing new is done. Taking back goes
 //     on: what it has come to is kept in memory and recorded as soon as the
 //     ledger can be written again.
@@ -25,4 +27,5 @@
 //	recover.go   all open changes at once
 //	settle.go    what a change has come to
 //	sysctl.go    the target of the conntrack sysctls
+//	timeout.go   the target of the timeouts, which each namespace has of its own
 package actions

@@ -47,6 +47,10 @@ func offRig(dir string, opt ledger.Options) *rig {
 	for _, name := range []string{"a", "b", "c"} {
 		r.kernel.Set(name, "10")
 	}
+	for class, seconds := range normals {
+		r.kernel.Set(class.Key(), seconds)
+		r.kernel.Set(actionstest.In(elsewhere, class.Key()), seconds)
+	}
 	return r
 }
 
@@ -58,7 +62,8 @@ func (r *rig) start(t tester) {
 		t.Fatal(err)
 	}
 	s := &Sysctl{ReadKey: r.kernel.Read, WriteKey: r.kernel.Write, Count: r.kernel.Entries}
-	r.Executor = New(l, map[string]Target{"sysctl": s, "free": free{r.kernel}})
+	timeouts := &Timeouts{ReadKey: r.kernel.ReadIn, WriteKey: r.kernel.WriteIn, Gone: r.kernel.Gone}
+	r.Executor = New(l, map[string]Target{"sysctl": s, "timeout": timeouts, "free": free{r.kernel}})
 }
 
 func (r *rig) stop(t tester) {

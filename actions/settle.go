@@ -16,6 +16,7 @@ const (
 	holdsAfter  holds = iota // our value
 	holdsBefore              // the value before it
 	holdsOther               // somebody else's
+	isGone                   // nothing: the value is gone with its namespace
 	isCovered                // the value of a later open change of ours
 )
 
@@ -39,6 +40,9 @@ func (e *Executor) settle(c ledger.Change, cause string, force bool) (ledger.Cha
 	if err != nil {
 		return c, err
 	}
+	if c, seen, err = e.forget(c, seen); err != nil {
+		return c, err
+	}
 	switch c.State {
 	case ledger.Intended:
 		return e.settleIntended(c, seen, cause, force)
@@ -59,12 +63,35 @@ func (e *Executor) look(c ledger.Change) ([]sight, error) {
 			continue
 		}
 		s, err := e.sees(edit)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrGone):
+			s.holds = isGone
+		case err != nil:
 			return nil, err
 		}
 		seen = append(seen, s)
 	}
 	return seen, nil
+}
+
+// forget lets go of what is gone for good, of which there is nothing to do or to
+// take back, and returns what is left to settle. A change of which nothing is left
+// is void.
+func (e *Executor) forget(c ledger.Change, seen []sight) (ledger.Change, []sight, error) {
+	gone := keep(seen, isGone)
+	switch len(gone) {
+	case 0:
+		return c, seen, nil
+	case len(seen):
+		c, err := e.step(c, ledger.Void, ErrGone.Error())
+		return c, nil, err
+	}
+	keys := make([]string, 0, len(gone))
+	for _, s := range gone {
+		keys = append(keys, s.Key)
+	}
+	c, err := e.step(c, c.State, fmt.Sprintf("%s: %v", strings.Join(keys, ", "), ErrGone), keys...)
+	return c, slices.DeleteFunc(seen, func(s sight) bool { return s.holds == isGone }), err
 }
 
 // sees reads one key.

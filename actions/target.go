@@ -11,7 +11,8 @@ import (
 // A Target is one kind of kernel value, such as the sysctls. The ledger is
 // input: a target writes nothing but the names it knows.
 type Target interface {
-	// Read returns the present value in the kernel's own text, without newline.
+	// Read returns the present value in the kernel's own text, without newline. It
+	// fails with ErrGone if the value will never be there again.
 	Read(name string) (string, error)
 	// Write sets the value. That it returns nil does not mean it was taken.
 	Write(name, value string) error
@@ -28,6 +29,8 @@ var (
 	// ErrStale is a change whose value before is not the kernel's any more.
 	// Nothing was recorded or written: decide again on a new reading.
 	ErrStale = errors.New("the kernel's value is not the expected one")
+	// ErrGone is a value that has gone for good with its network namespace.
+	ErrGone = errors.New("the namespace is gone")
 	// ErrNotOpen is a change that is over or was never recorded.
 	ErrNotOpen = errors.New("no open change")
 )

@@ -23,7 +23,8 @@ type Write struct{ Name, Old, New string }
 type Around func(name, value string, do func() error) error
 
 // A Kernel keeps sysctl values. Its Read, Write and Entries fit the fields of
-// actions.Sysctl. It may be used by several goroutines.
+// actions.Sysctl, its ReadIn, WriteIn and Gone those of actions.Timeouts. It may be
+// used by several goroutines.
 type Kernel struct {
 	mu       sync.Mutex
 	values   map[string]string
@@ -132,6 +133,42 @@ func (k *Kernel) Write(name, value string) error {
 		return around(name, value, func() error { return k.take(name, value) })
 	}
 	return k.take(name, value)
+}
+
+// In is the name of a value of a namespace, which is there as long as it has any;
+// our own is empty.
+func In(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return name + "@" + namespace
+}
+
+// ReadIn is Read in a namespace.
+func (k *Kernel) ReadIn(namespace, name string) (string, error) { return k.Read(In(namespace, name)) }
+
+// WriteIn is Write in a namespace.
+func (k *Kernel) WriteIn(namespace, name, value string) error {
+	return k.Write(In(namespace, name), value)
+}
+
+// Gone reports whether there is no such namespace.
+func (k *Kernel) Gone(namespace string) bool {
+	for name := range k.Values() {
+		if strings.HasSuffix(name, In(namespace, "")) {
+			return false
+		}
+	}
+	return true
+}
+
+// RemoveNamespace takes a namespace away.
+func (k *Kernel) RemoveNamespace(namespace string) {
+	for name := range k.Values() {
+		if strings.HasSuffix(name, In(namespace, "")) {
+			k.Remove(name)
+		}
+	}
 }
 
 func (k *Kernel) take(name, value string) error {

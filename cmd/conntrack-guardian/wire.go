@@ -48,11 +48,10 @@ func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return l, actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
-		ReadKey:  sysctl.Read,
-		WriteKey: sysctl.Write,
-		Count:    largestCount,
-	}}), nil
+	return l, actions.New(l, map[string]actions.Target{
+		"sysctl":  &actions.Sysctl{ReadKey: sysctl.Read, WriteKey: sysctl.Write, Count: largestCount},
+		"timeout": actions.KernelTimeouts(),
+	}), nil
 }
 
 // largestCount is the larger count of a namespace's table and our own: one max
