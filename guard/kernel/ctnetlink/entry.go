@@ -8,6 +8,12 @@ type Addr [16]byte
 // Netip is the address as the rest of the program knows it.
 func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
+// unspecified reports whether the address is :: or 0.0.0.0.
+func (a *Addr) unspecified() bool { return *a == Addr{} || *a == Addr{10: 0xff, 11: 0xff} }
+
+// mapped reports whether the address is of IPv4.
+func (a *Addr) mapped() bool { return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff} }
+
 // A Tuple is one direction of an entry. The ports are in host byte order; a
 // protocol without ports has 0, ICMP has its id as the source port and type << 8
 // | code as the destination port.
@@ -25,6 +31,7 @@ type Entry struct {
 	Mark        uint32
 	Timeout     uint32 // seconds until it expires, as of the dump
 	Zone        uint16 // 0 is the default zone
+	OrigZone    uint16 // where the original is looked for: Zone, or 0 if that is for the reply direction alone
 	ReplyZone   uint16 // where the reply is looked for: Zone, or 0 if that is for the original direction alone
 	Family      uint8  // unix.AF_INET or unix.AF_INET6
 	Proto       uint8  // unix.IPPROTO_*

@@ -161,7 +161,7 @@ func (f *form) read(body []byte, e *Entry) {
 	}
 	if at := f.at[zone]; at != 0 {
 		e.Zone = binary.BigEndian.Uint16(body[at:])
-		e.ReplyZone = e.Zone
+		e.OrigZone, e.ReplyZone = e.Zone, e.Zone
 	}
 	if at := f.at[tcpState]; at != 0 {
 		e.TCPState = body[at]

@@ -97,7 +97,7 @@ func decoded(b []byte) (e Entry, err error) {
 			e.ID = top.Uint32()
 		case ctaZone:
 			e.Zone = top.Uint16()
-			e.ReplyZone = e.Zone
+			e.OrigZone, e.ReplyZone = e.Zone, e.Zone
 		case ctaProtoInfo:
 			top.Nested(nestedIn(ctaProtoInfoTCP, func(d *netlink.AttributeDecoder) error {
 				for d.Next() {
@@ -132,6 +132,8 @@ func (e *Entry) decode(d *netlink.AttributeDecoder, t *Tuple) error {
 			e.Zone = d.Uint16()
 			if t == &e.Reply {
 				e.ReplyZone = e.Zone
+			} else {
+				e.OrigZone = e.Zone
 			}
 		case ctaTupleIP:
 			d.Nested(func(d *netlink.AttributeDecoder) error {

@@ -104,7 +104,7 @@ func (p *parser) attributes(body []byte) error {
 		case ctaID:
 			p.ID = n.u32()
 		case ctaZone:
-			p.zone(&n, true)
+			p.zone(&n, true, true)
 		}
 	}
 	if n.err != nil {
@@ -137,13 +137,16 @@ var errZones = errors.New("a zone was already given")
 
 // zone reads the zone, which is in one place of three: beside the tuples if it is
 // for both directions, in the tuple that it is for otherwise.
-func (p *parser) zone(n *nest, ofReply bool) {
+func (p *parser) zone(n *nest, ofOrig, ofReply bool) {
 	if p.zoned {
 		n.err = errZones
 		return
 	}
 	p.zoned = true
 	p.Zone = n.u16()
+	if ofOrig {
+		p.OrigZone = p.Zone
+	}
 	if ofReply {
 		p.ReplyZone = p.Zone
 	}

@@ -11,7 +11,8 @@ import (
 // examples are entries of every kind, ids apart.
 func examples() map[string]Entry {
 	tcp := flow(unix.IPPROTO_TCP, "10.0.0.1", "192.0.2.1", 40001, 443)
-	tcp.ID, tcp.Mark, tcp.Zone, tcp.ReplyZone, tcp.TCPState = 0xfedcba98, 0x80000001, 65535, 65535, TCPTimeWait
+	tcp.ID, tcp.Mark, tcp.TCPState = 0xfedcba98, 0x80000001, TCPTimeWait
+	tcp.Zone, tcp.OrigZone, tcp.ReplyZone = 65535, 65535, 65535
 	natted := flow(unix.IPPROTO_UDP, "10.0.0.1", "192.0.2.1", 40001, 53)
 	natted.Reply.Dst, natted.Reply.DstPort, natted.Status = Addr{10: 255, 11: 255, 12: 203, 14: 113, 15: 9}, 1024, 0xffffbfff
 	offloaded := flow(unix.IPPROTO_TCP, "2001:db8::1", "2001:db8:1::1", 40001, 443)
@@ -40,7 +41,7 @@ func TestParse(t *testing.T) {
 			"flagged as big endian": body(want.Family, flagged(list)...),
 			"with unknown in nests": body(want.Family, crowded(want)...),
 		} {
-			p := parser{Entry: Entry{Zone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}}, zoned: true, tcp: true}
+			p := parser{Entry: Entry{Zone: 1, OrigZone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}}, zoned: true, tcp: true}
 			if err := p.parse(b); err != nil {
 				t.Errorf("%s, %s: %v", name, how, err)
 			} else if diff := cmp.Diff(want, p.Entry); diff != "" {
@@ -115,22 +116,22 @@ func TestParseZone(t *testing.T) {
 	orig, reply := tuple(e, e.Orig), tuple(e, e.Reply)
 	rest := slices.Concat(attributes(e)[2:]...)
 	for name, test := range map[string]struct {
-		body  []byte
-		reply uint16
-		want  string
+		body        []byte
+		orig, reply uint16
+		want        string
 	}{
-		"of the original": {body(unix.AF_INET, nested(ctaTupleOrig, append(orig, zone)...), nested(ctaTupleReply, reply...), rest), 0, ""},
-		"of the reply":    {body(unix.AF_INET, nested(ctaTupleOrig, orig...), nested(ctaTupleReply, append(reply, zone)...), rest), 9, ""},
-		"of both":         {body(unix.AF_INET, nested(ctaTupleOrig, orig...), nested(ctaTupleReply, reply...), rest, attr(ctaZone, u16(9))), 9, ""},
+		"of the original": {body(unix.AF_INET, nested(ctaTupleOrig, append(orig, zone)...), nested(ctaTupleReply, reply...), rest), 9, 0, ""},
+		"of the reply":    {body(unix.AF_INET, nested(ctaTupleOrig, orig...), nested(ctaTupleReply, append(reply, zone)...), rest), 0, 9, ""},
+		"of both":         {body(unix.AF_INET, nested(ctaTupleOrig, orig...), nested(ctaTupleReply, reply...), rest, attr(ctaZone, u16(9))), 9, 9, ""},
 		"twice": {
-			body(unix.AF_INET, nested(ctaTupleOrig, append(orig, zone)...), nested(ctaTupleReply, append(reply, zone)...), rest), 0,
+			body(unix.AF_INET, nested(ctaTupleOrig, append(orig, zone)...), nested(ctaTupleReply, append(reply, zone)...), rest), 9, 0,
 			"CTA_TUPLE_REPLY: CTA_TUPLE_ZONE: a zone was already given",
 		},
 	} {
 		var p parser
 		err := p.parse(test.body)
-		if test.want == "" && (err != nil || p.Zone != 9 || p.ReplyZone != test.reply) || test.want != "" && (err == nil || err.Error() != test.want) {
-			t.Errorf("%s: zone %d, the reply's %d, %v, want %q", name, p.Zone, p.ReplyZone, err, test.want)
+		if test.want == "" && (err != nil || p.Zone != 9 || p.OrigZone != test.orig || p.ReplyZone != test.reply) || test.want != "" && (err == nil || err.Error() != test.want) {
+			t.Errorf("%s: zone %d, the original's %d, the reply's %d, %v, want %q", name, p.Zone, p.OrigZone, p.ReplyZone, err, test.want)
 		}
 	}
 }

@@ -87,8 +87,8 @@ func converted(f conntrack.Flow) Entry {
 	e := Entry{
 		Orig: convertedTuple(f.TupleOrig), Reply: convertedTuple(f.TupleReply),
 		ID: f.ID, Status: uint32(f.Status), Mark: f.Mark, Timeout: f.Timeout,
-		Zone: f.Zone | f.TupleOrig.Zone | f.TupleReply.Zone, ReplyZone: f.Zone | f.TupleReply.Zone, Family: unix.AF_INET,
-		Proto: f.TupleOrig.Proto.Protocol,
+		Zone: f.Zone | f.TupleOrig.Zone | f.TupleReply.Zone, Family: unix.AF_INET, Proto: f.TupleOrig.Proto.Protocol,
+		OrigZone: f.Zone | f.TupleOrig.Zone, ReplyZone: f.Zone | f.TupleReply.Zone,
 	}
 	if f.TupleOrig.IP.IsIPv6() {
 		e.Family = unix.AF_INET6

@@ -14,6 +14,10 @@ import (
 // (netlink_recvmsg).
 const bufferSize = 32 << 10
 
+// leastBuffer holds the kernel's smallest datagrams: a page of up to 8 KiB
+// (NLMSG_GOODSIZE).
+var leastBuffer = min(os.Getpagesize(), 8<<10)
+
 // tick is how long a receive sleeps at most before it looks whether it is still
 // wanted.
 const tick = time.Second / 2
@@ -47,17 +51,33 @@ type receive func(buf []byte) (n int, sender uint32, err error)
 
 // Open opens a ctnetlink socket in the calling thread's network namespace. The
 // socket stays in that namespace whichever thread uses it later.
-func Open() (*Conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+func Open() (*Conn, error) { return OpenSized(bufferSize) }
+
+// openSocket opens a socket that only the kernel of the calling thread's namespace
+// is spoken to with.
+func openSocket() (fd int, port uint32, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("open ctnetlink socket: %w", err)
+		return -1, 0, fmt.Errorf("open ctnetlink socket: %w", err)
 	}
-	port, err := setUp(fd)
+	port, err = setUp(fd)
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("set up ctnetlink socket: %w", err)
+		return -1, 0, fmt.Errorf("set up ctnetlink socket: %w", err)
 	}
-	c := &Conn{fd: fd, port: port, buf: make([]byte, bufferSize), patience: patience}
+	return fd, port, nil
+}
+
+// OpenSized is Open with a receive buffer of so many bytes: the kernel makes its
+// datagrams no larger, so that the entries of one are known sooner after they were
+// read from the table. Less than leastBuffer is taken as that, more than what Open
+// has as what Open has.
+func OpenSized(bytes int) (*Conn, error) {
+	fd, port, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{fd: fd, port: port, buf: make([]byte, min(max(bytes, leastBuffer), bufferSize)), patience: patience}
 	c.socket.wire(fd)
 	c.receive = c.socket.receive
 	return c, nil
@@ -159,4 +179,16 @@ func (s *socket) recvmsg() (size uintptr, errno unix.Errno) {
 	}
 	size, _, errno = unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC)
 	return size, errno
+}
+
+// poll receives a datagram if there is one, and does not wait.
+func (s *socket) poll(buf []byte) (n int, sender uint32, err error) {
+	s.vector.Base = unsafe.SliceData(buf)
+	s.vector.SetLen(len(buf))
+	s.header.Namelen = unix.SizeofSockaddrNetlink
+	size, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.header)), unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	return int(size), s.sender.Pid, nil
 }
