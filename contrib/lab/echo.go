@@ -64,11 +64,15 @@ func (s *echoServer) acceptAll() {
 	}
 }
 
-// echoStream ends when the client closes; a client that does neither is given
-// up after a minute. io.Copy would make pipes for a splice each time.
+// echoFor is how long a connection may last. A client whose entry is gone can't say
+// that it has closed.
+const echoFor = 10 * time.Minute
+
+// echoStream ends when the client closes, or after echoFor. io.Copy would make
+// pipes for a splice each time.
 func echoStream(c net.Conn) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(time.Now().Add(echoFor))
 	var buf [2048]byte
 	for {
 		n, err := c.Read(buf[:])
