@@ -37,7 +37,7 @@ type bench struct {
 func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what reading the table costs",
+		Short: "Measure what reading the table costs, and pruning it",
 		Args:  program.Args(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -147,25 +147,14 @@ func (b *bench) checkMemory() error {
 }
 
 func (b *bench) run(cmd *cobra.Command) error {
+	r := newBenchResult(b.rounds, censusLimits)
 	b.line = program.NewLine(cmd.ErrOrStderr())
-	defer b.line.End()
-	r := newBenchResult(b.rounds)
-	for _, size := range b.sizes {
-		err := withGateway(cmd, benchSizes(size), func(ctx context.Context, g *lab.Gateway) error {
-			rows, err := b.table(ctx, g, size)
-			r.Sizes = append(r.Sizes, benchSize{size, rows})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	b.line.End()
-	r.judge()
-	if b.json {
-		return program.PrintJSON(cmd.OutOrStdout(), r)
-	}
-	return r.write(cmd.OutOrStdout())
+	err := eachWithGateway(cmd, b.sizes, benchSizes, func(ctx context.Context, g *lab.Gateway, size int) error {
+		rows, err := b.table(ctx, g, size)
+		r.Sizes = append(r.Sizes, benchSize{size, rows})
+		return err
+	})
+	return conclude(cmd, b.line, err, b.json, &r)
 }
 
 // table fills the gateway's table and lets everybody read it.
@@ -183,22 +172,27 @@ func (b *bench) table(ctx context.Context, g *lab.Gateway, size int) ([]benchRow
 		return nil, err
 	}
 	rows := b.contenders()
-	for round := range b.rounds {
-		for i := range rows {
-			row := &rows[(i+round)%len(rows)]
-			if row.Missing != "" {
-				continue
-			}
-			b.line.Show(fmt.Sprintf("%s entries, round %d of %d: %s", policy.Number(size), round+1, b.rounds, row.What), false)
-			if err := row.take(ctx, g.Router.Do, truth); err != nil {
-				return nil, fmt.Errorf("%s entries: %s: %w", policy.Number(size), row.What, err)
-			}
+	err = takeTurns(b.rounds, len(rows), func(round, i int) error {
+		row := &rows[i]
+		if row.Missing != "" {
+			return nil
 		}
+		b.line.Show(fmt.Sprintf("%s entries, round %d of %d: %s", policy.Number(size), round+1, b.rounds, row.What), false)
+		return row.take(ctx, g.Router.Do, truth)
+	})
+	return rows, summarized(rows, size, err)
+}
+
+// summarized works out the figures of all rows, the first of which is the floor, if
+// their turns went well.
+func summarized(rows []benchRow, size int, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s entries: %w", policy.Number(size), err)
 	}
 	for i := range rows {
 		rows[i].summarize(rows[0].Runs)
 	}
-	return rows, nil
+	return nil
 }
 
 // benchSizes are the machine's values for a table: those that Linux takes itself

@@ -90,18 +90,18 @@ func pipelineContender() contender {
 	return c
 }
 
-// take has the contender read the table once.
+// take has the contender do its work once.
 func (r *benchRow) take(ctx context.Context, inside func(func() error) error, truth benchAnswer) error {
 	used, out, err := measure(ctx, inside, r.script, r.args...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", r.What, err)
 	}
 	got, err := r.read(out)
 	if err != nil {
-		return fmt.Errorf("understand %.200q: %w", out, err)
+		return fmt.Errorf("%s: understand %.200q: %w", r.What, out, err)
 	}
 	if err := r.check(got, truth); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", r.What, err)
 	}
 	r.Runs = append(r.Runs, used)
 	return nil

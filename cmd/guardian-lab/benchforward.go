@@ -101,25 +101,15 @@ func (b *forwardBench) understand() (err error) {
 }
 
 func (b *forwardBench) run(cmd *cobra.Command) error {
-	b.line = program.NewLine(cmd.ErrOrStderr())
-	defer b.line.End()
 	r := newForwardResult(b)
-	for _, rate := range b.rates {
-		err := withGateway(cmd, b.sizes, func(ctx context.Context, g *lab.Gateway) error {
-			rows, err := b.flooded(ctx, g, rate)
-			r.Rates = append(r.Rates, forwardRate{rate, rows})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	b.line.End()
-	r.judge()
-	if b.json {
-		return program.PrintJSON(cmd.OutOrStdout(), r)
-	}
-	return r.write(cmd.OutOrStdout())
+	b.line = program.NewLine(cmd.ErrOrStderr())
+	sizes := func(int) lab.Sizes { return b.sizes }
+	err := eachWithGateway(cmd, b.rates, sizes, func(ctx context.Context, g *lab.Gateway, rate int) error {
+		rows, err := b.flooded(ctx, g, rate)
+		r.Rates = append(r.Rates, forwardRate{rate, rows})
+		return err
+	})
+	return conclude(cmd, b.line, err, b.json, &r)
 }
 
 // flooded measures all conditions under a flood.
@@ -133,16 +123,18 @@ func (b *forwardBench) flooded(ctx context.Context, g *lab.Gateway, rate int) ([
 		return nil, err
 	}
 	rows := forwardRows()
-	for round := range b.rounds {
-		for i := range rows {
-			row := &rows[(i+round)%len(rows)]
-			b.line.Show(fmt.Sprintf("%s, round %d of %d: %s", rateText(rate), round+1, b.rounds, row.What), false)
-			run, err := b.turn(ctx, g, flood, row.Name)
-			if err != nil {
-				return nil, fmt.Errorf("%s, %s: %w", rateText(rate), row.What, err)
-			}
-			row.Runs = append(row.Runs, run)
+	err := takeTurns(b.rounds, len(rows), func(round, i int) error {
+		row := &rows[i]
+		b.line.Show(fmt.Sprintf("%s, round %d of %d: %s", rateText(rate), round+1, b.rounds, row.What), false)
+		run, err := b.turn(ctx, g, flood, row.Name)
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", rateText(rate), row.What, err)
 		}
+		row.Runs = append(row.Runs, run)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	for i := range rows {
 		rows[i].summarize()

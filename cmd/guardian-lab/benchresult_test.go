@@ -45,7 +45,7 @@ func example() benchResult {
 		}
 	}
 	missing := contender{Name: thePipeline, What: "`conntrack | sort`", Missing: "not installed: apt install conntrack"}
-	r := benchResult{Kernel: "6.18", CPUs: 2, Rounds: 1, Sizes: []benchSize{
+	r := benchResult{Kernel: "6.18", CPUs: 2, Rounds: 1, limits: censusLimits, Sizes: []benchSize{
 		{65_536, []benchRow{
 			row(theFloor, "the floor", 0.2, 1, 0.21, 6_000_000),
 			row(theFull, "full", 0.22, 1.1, 0.23, 11_900_000),
