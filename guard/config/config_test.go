@@ -97,6 +97,42 @@ func TestApproval(t *testing.T) {
 	}
 }
 
+// A timeout is shortened only if its floor is written in the file.
+func TestTimeoutApproval(t *testing.T) {
+	tests := []struct {
+		name, text                 string
+		measure, timeWait, unnamed policy.Mode // of the measure, of TIME_WAIT, of close_wait
+		problem                    string      // "" for none
+	}{
+		{"floor", "tcp_timeout_time_wait = { floor = '9s' }", policy.Act, policy.Act, policy.Advise, ""},
+		{"floor, off", "tcp_timeout_time_wait = { floor = '9s', mode = 'off' }", policy.Act, policy.Off, policy.Advise, ""},
+		{"all say it", "mode = 'act'\ntcp_timeout_time_wait = { floor = '9s', mode = 'act' }", policy.Act, policy.Act, policy.Advise, ""},
+		{"none", "start = 0.7", policy.Advise, policy.Advise, policy.Advise, ""},
+		{"less, no floor", "mode = 'observe'\ntcp_timeout_time_wait.mode = 'observe'", policy.Observe, policy.Observe, policy.Advise, ""},
+		{"other floor", "tcp_timeout_time_wait.mode = 'act'\nudp_timeout.floor = '9s'", 0, 0, 0, "p:3:30: shorten_timeouts.tcp_timeout_time_wait.floor"},
+		{"no floor", "mode = 'act'", 0, 0, 0, "p:3:8: shorten_timeouts.mode"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f, problems := Parse("p", []byte("version = 1\n[shorten_timeouts]\n"+test.text))
+			if test.problem != "" {
+				if len(problems) != 1 || !strings.HasPrefix(problems.Error(), test.problem+`: mode "act" needs`) || f != Default() {
+					t.Errorf("got %q and %+v, want %q and the default", problems, f, test.problem)
+				}
+				return
+			}
+			m := &f.Policy.ShortenTimeouts
+			got := []policy.Mode{m.Mode, m.Floors[policy.TCPTimeWait].Mode, m.Floors[policy.TCPCloseWait].Mode}
+			if want := []policy.Mode{test.measure, test.timeWait, test.unnamed}; len(problems) > 0 || !slices.Equal(got, want) {
+				t.Errorf("got %v and %v, want %v", got, problems, want)
+			}
+			if m.Floors[policy.TCPEstablished].Mode != policy.Off {
+				t.Errorf("established TCP is not off")
+			}
+		})
+	}
+}
+
 func TestHashTellsTexts(t *testing.T) {
 	a, _ := Parse("p", []byte("version = 1\n"))
 	b, _ := Parse("q", []byte("version = 1 \n"))
@@ -219,6 +255,19 @@ func TestNearest(t *testing.T) {
 	} {
 		if got := Nearest(unknown, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", unknown, got, want)
+		}
+	}
+}
+
+func TestMeant(t *testing.T) {
+	known := names(timeoutsTable)
+	for unknown, want := range map[string]string{
+		"strat": "start", "tcp_timeout_timewait": "tcp_timeout_time_wait",
+		"time_wait": "tcp_timeout_time_wait", "close": "tcp_timeout_close", "nf_conntrack_generic_timeout": "generic_timeout",
+		"stream": "", "timeout": "", "_wait": "", "max_retrans": "", "": "",
+	} {
+		if got := meant(unknown, known); got != want {
+			t.Errorf("meant(%q) = %q, want %q", unknown, got, want)
 		}
 	}
 }

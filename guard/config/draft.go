@@ -41,8 +41,8 @@ const (
 
 var (
 	starts   = regexp.MustCompile(`^\s*(\[{1,2}[^\[\],]+\]{1,2}\s*(#.*)?$|["'\w.-]+\s*=)`) // a line that begins something
-	header   = regexp.MustCompile(`^\s*\[+\s*["']?([\w-]+)`)
-	unquoted = regexp.MustCompile(`^[^=#]*=\s*([\w./+-]*[A-Za-z/%][\w./%+-]*)\s*(#.*)?$`)
+	header   = regexp.MustCompile(`^\s*\[+\s*["']?([\w-]+)["']?(\s*\.\s*["']?([\w-]+))?`)
+	unquoted = regexp.MustCompile(`=\s*([\w./+-]*[A-Za-z/%][\w./%+-]*)\s*([#,}]|$)`)
 	twice    = regexp.MustCompile(`^Key '(.+)' (has already been defined|was already created)`)
 )
 
@@ -176,17 +176,27 @@ func (d *draft) fix(err error) error {
 // note records a fault found at a place, of something that begins on line first.
 func (d *draft) note(at place, first int, message string) {
 	f := fault{at, syntaxKey, message}
-	text := unquoted.FindStringSubmatch(d.lines[first])
+	text := bareText(d.lines[first], at.col)
 	switch again := twice.FindStringSubmatch(message); {
 	case again != nil:
 		f.key = again[1]
 	case first < at.line-1:
 		f.at = place{first + 1, 1 + valueIn(d.lines[first])}
 		f.message = fmt.Sprintf("what begins here isn't closed, or goes wrong on line %d: %s", at.line, message)
-	case text != nil && strings.HasPrefix(message, "expected"):
-		f.message = fmt.Sprintf("text needs quotes: write %q", text[1])
+	case text != "" && strings.HasPrefix(message, "expected"):
+		f.message = fmt.Sprintf("text needs quotes: write %q", text)
 	}
 	d.faults = append(d.faults, f)
+}
+
+// bareText is the value without quotes around a column of a line, or "".
+func bareText(line string, col int) string {
+	for _, at := range unquoted.FindAllStringSubmatchIndex(line, -1) {
+		if at[2] < col && col <= at[3] {
+			return line[at[2]:at[3]]
+		}
+	}
+	return ""
 }
 
 // valueIn is the index of the value in a line, or 0.
@@ -212,18 +222,30 @@ func (d *draft) opening(line int) (int, bool) {
 // they are.
 func (d *draft) fixSection(first int) {
 	end := d.next(first+1, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "[") })
-	m := header.FindStringSubmatch(d.lines[first])
-	if m == nil || !tables[m[1]] {
+	name := tableIn(d.lines[first])
+	if !tables[name] {
 		d.blank(first, end)
 		return
 	}
-	d.lines[first] = "[" + m[1] + "]"
+	d.lines[first] = "[" + name + "]"
 	if _, err := decode(strings.Join(d.lines[:first+1], "\n"), &map[string]any{}); err == nil {
 		return
 	}
 	section := append(make([]string, first), slices.Clone(d.lines[first:end])...)
 	d.again = append(d.again, &draft{lines: section})
 	clear(d.lines[first:end])
+}
+
+// tableIn is the name of a table in its header, which may be faulty.
+func tableIn(line string) string {
+	m := header.FindStringSubmatch(line)
+	switch {
+	case m == nil:
+		return ""
+	case m[3] == "":
+		return m[1]
+	}
+	return m[1] + "." + m[3]
 }
 
 // next is the first line from i on that is as wanted, or the end.

@@ -71,7 +71,7 @@ func (w *walker) walk(table toml.Key, in map[string]toml.Primitive) {
 		e := entry{key: append(slices.Clone(table), name)}
 		offset := -1
 		e.value, offset = w.look(p)
-		e.at, e.start = w.places(offset)
+		e.at, e.start = w.places(name, offset)
 		w.entries = append(w.entries, e)
 		if tables[e.key.String()] {
 			w.walk(e.key, w.children(p))
@@ -118,13 +118,18 @@ func (w *walker) children(p toml.Primitive) map[string]toml.Primitive {
 }
 
 // places turns the offset of a value as the parser gives it, after the opening
-// quotes or brace, into the places of the value and of its key.
-func (w *walker) places(offset int) (value, key place) {
+// quotes or brace, into the places of the value and of its key. What stands in an
+// inline table has the place of its key alone.
+func (w *walker) places(name string, offset int) (value, key place) {
 	for i := 0; i < 3 && offset > 0 && strings.IndexByte(`"'`, w.text[offset-1]) >= 0; i++ {
 		offset--
 	}
 	line := strings.LastIndexByte(w.text[:offset], '\n') + 1
 	before := w.text[line:offset]
+	if outside, ok := strings.CutSuffix(before, "{"); ok && strings.Contains(outside, name) {
+		before = outside
+		offset--
+	}
 	value, key = locate(w.text, offset), locate(w.text, offset)
 	if strings.Contains(before, "=") && !strings.Contains(before, "{") {
 		key.col = 1 + len(before) - len(strings.TrimLeft(before, " \t"))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 	"golang.org/x/tools/txtar"
@@ -57,12 +58,31 @@ func checkPolicy(t *testing.T, text string, file File) {
 	if p.RaiseMax.Ceiling < 1 || p.RaiseMax.Step < 1.05 || p.GrowBuckets.Ceiling < 8192 {
 		t.Errorf("bounds %+v, %+v", p.RaiseMax, p.GrowBuckets)
 	}
+	checkTimeouts(t, text, &p.ShortenTimeouts)
 	acts := min(p.Mode, max(p.RaiseMax.Mode, p.GrowBuckets.Mode)) == policy.Act
 	if acts && !strings.Contains(text, "ceiling") && !strings.Contains(text, `\`) {
 		t.Errorf("acts without a ceiling")
 	}
 	if len(file.Hash) != 64 {
 		t.Errorf("hash %q", file.Hash)
+	}
+}
+
+func checkTimeouts(t *testing.T, text string, m *policy.ShortenTimeoutsConfig) {
+	says := func(word string) bool { return strings.Contains(text, word) || strings.Contains(text, `\`) }
+	if m.Start >= m.End || m.Start <= 0 || m.End > 1 || m.Hold < m.Check || m.Budget < 0 {
+		t.Errorf("bounds %+v", *m)
+	}
+	for i, f := range m.Floors {
+		if f.Floor < time.Second || f.Floor%time.Second != 0 {
+			t.Errorf("%s: floor %v", policy.Timeout(i), f.Floor)
+		}
+		if min(m.Mode, f.Mode) == policy.Act && !(says("floor") && says(policy.Timeout(i).String())) {
+			t.Errorf("%s acts without a floor", policy.Timeout(i))
+		}
+	}
+	if low := m.Floors[policy.TCPEstablished].Floor; low < 7440*time.Second && !says("below_rfc") {
+		t.Errorf("established TCP comes down to %v", low)
 	}
 }
 

@@ -36,9 +36,9 @@ func (r *reading) unknown(key toml.Key) string {
 		return fmt.Sprintf("unknown; did you mean %q?", n)
 	}
 	if elsewhere := bearing(name); len(elsewhere) > 0 {
-		return "unknown here; known as " + few(elsewhere, 5)
+		return "unknown here; known as " + few(elsewhere)
 	}
-	return "unknown; known here: " + few(known, 12)
+	return "unknown; known here: " + few(known)
 }
 
 // meant is the nearest of the known words, or the only one of which unknown is
@@ -60,12 +60,19 @@ func meant(unknown string, known []string) string {
 	return ends[0]
 }
 
-// few lists words, at most n of them.
-func few(words []string, n int) string {
-	if len(words) <= n+1 {
-		return strings.Join(words, ", ")
+// few lists words, as many as fit into a line.
+func few(words []string) string {
+	const enough = 90 // bytes
+	size, n := 0, 0
+	for size <= enough && n < len(words) {
+		size += len(words[n]) + len(", ")
+		n++
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(words[:n], ", "), len(words)-n)
+	list := strings.Join(words[:n], ", ")
+	if n < len(words) {
+		list += fmt.Sprintf(" and %d more", len(words)-n)
+	}
+	return list
 }
 
 // names lists what may stand in a table, "" being the top of the file.

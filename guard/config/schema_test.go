@@ -85,9 +85,15 @@ func TestExampleIsDefault(t *testing.T) {
 	if got != Default() {
 		t.Errorf("example says\n%+v\nbut the default is\n%+v", got, Default())
 	}
+	for _, e := range exampleEntries(t) {
+		if e.key.String() == belowRFCKey && e.value != false {
+			t.Errorf("%s is %v, by default it is false", belowRFCKey, e.value)
+		}
+	}
 }
 
-func TestExampleHoldsEverySetting(t *testing.T) {
+func exampleEntries(t *testing.T) []entry {
+	t.Helper()
 	text, err := os.ReadFile(examplePath)
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +102,11 @@ func TestExampleHoldsEverySetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return entries
+}
+
+func TestExampleHoldsEverySetting(t *testing.T) {
+	entries := exampleEntries(t)
 	for _, s := range schema {
 		if !slices.ContainsFunc(entries, func(e entry) bool { return e.key.String() == s.name }) {
 			t.Errorf("%s is not in the example", s.name)

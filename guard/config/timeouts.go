@@ -36,15 +36,19 @@ func seconds(lo, hi span) func(any) (span, error) {
 	}
 }
 
-// notTable says how a table is written in whose place something else stands. What
-// is short enough for one line, a timeout, is told as such.
+// notTable says how a table is written in whose place something else stands. That
+// of a timeout fits on a line, with the floor that was meant if one was.
 func notTable(name string, v any) string {
 	if parent, _ := cutLast(name); parent == "" {
 		return fmt.Sprintf("is a table: want [%s] on a line of its own, got %s", name, describe(v))
 	}
 	floor := "10s"
-	if _, err := seconds(time.Second, month)(v); err == nil {
-		floor, _ = v.(string)
+	n, _ := digits(v)
+	text, _ := v.(string)
+	for _, meant := range []string{text, n + "s"} {
+		if _, err := seconds(time.Second, month)(meant); err == nil {
+			floor = meant
+		}
 	}
 	return fmt.Sprintf("is a table: want { floor = %q }, got %s", floor, describe(v))
 }
@@ -78,7 +82,7 @@ func (r *reading) checkRFC(t policy.Timeout, least span, rfc string) {
 	if !seen || r.bad[floor] || waived || r.file.Policy.ShortenTimeouts.Floors[t].Floor >= least {
 		return
 	}
-	r.report(v.at, floor, fmt.Sprintf("%s requires %s at least; less needs below_rfc = true in [%s]",
+	r.report(v.at, floor, fmt.Sprintf("%s, requires %s at least; less needs below_rfc = true in [%s]",
 		rfc, policy.Short(least), timeoutsTable))
 }
 
