@@ -158,7 +158,7 @@ func TestRootRefusedEntries(t *testing.T) {
 				refuse(spoilt)
 			}
 		}
-		if left := collect(t, c, Query{}); !maps.EqualFunc(left, before, sameButTime) || len(left) != 14 {
+		if left := collect(t, c, Query{}); !maps.EqualFunc(left, before, sameButTime) || len(left) != 15 {
 			t.Errorf("%d left of %d", len(left), len(before))
 		}
 	})

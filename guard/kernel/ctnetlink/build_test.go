@@ -27,6 +27,12 @@ func u8(v uint8) []byte   { return []byte{v} }
 func u16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 func u32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
+// Attributes of CTA_PROTOINFO_SCTP without which the kernel makes no entry.
+const (
+	ctaSCTPVTagOriginal = 2
+	ctaSCTPVTagReply    = 3
+)
+
 // body is struct nfgenmsg and attributes.
 func body(family uint8, attributes ...[]byte) []byte {
 	return append([]byte{family, 0, 0, 0}, bytes.Join(attributes, nil)...)
@@ -64,12 +70,21 @@ func attributes(e Entry) [][]byte {
 		list = append(list, attr(ctaZone, u16(e.Zone)))
 	}
 	list = append(list, attr(ctaStatus, u32(e.Status)), attr(ctaMark, u32(e.Mark)), attr(ctaID, u32(e.ID)))
+	if e.MasterProto != 0 {
+		of := e
+		of.Proto = e.MasterProto
+		list = append(list, nested(ctaTupleMaster, tuple(of, e.Master)...))
+	}
 	if e.Offloaded {
 		return list
 	}
 	list = append(list, attr(ctaTimeout, u32(e.Timeout)))
 	if e.Proto == unix.IPPROTO_TCP {
 		list = append(list, nested(ctaProtoInfo, nested(ctaProtoInfoTCP, attr(ctaTCPState, u8(e.TCPState)))))
+	}
+	if e.Proto == unix.IPPROTO_SCTP {
+		list = append(list, nested(ctaProtoInfo, nested(ctaProtoInfoSCTP,
+			attr(ctaSCTPState, u8(e.SCTPState)), attr(ctaSCTPVTagOriginal, u32(7)), attr(ctaSCTPVTagReply, u32(8)))))
 	}
 	return list
 }

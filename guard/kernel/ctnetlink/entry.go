@@ -36,7 +36,13 @@ type Entry struct {
 	Family      uint8  // unix.AF_INET or unix.AF_INET6
 	Proto       uint8  // unix.IPPROTO_*
 	TCPState    uint8  // TCP_CONNTRACK_*, which may be one without a name here; 0 for another protocol or if offloaded
+	SCTPState   uint8  // SCTP_CONNTRACK_*, likewise
 	Offloaded   bool   // in a flow table: it has no timeout of its own (IPS_OFFLOAD, or the kernel told none)
+
+	// Of an entry that a helper expected, the original tuple of the one that it was
+	// expected for, in whose zone it is. MasterProto is 0 if there is none.
+	Master      Tuple
+	MasterProto uint8
 }
 
 // Status bits of an entry, enum ip_conntrack_status in
@@ -65,4 +71,18 @@ const (
 	TCPTimeWait    = 7
 	TCPClose       = 8
 	TCPSynSent2    = 9
+)
+
+// SCTP states of an entry, enum sctp_conntrack in nf_conntrack_sctp.h.
+const (
+	SCTPNone            = 0
+	SCTPClosed          = 1
+	SCTPCookieWait      = 2
+	SCTPCookieEchoed    = 3
+	SCTPEstablished     = 4
+	SCTPShutdownSent    = 5
+	SCTPShutdownRecd    = 6
+	SCTPShutdownAckSent = 7
+	SCTPHeartbeatSent   = 8
+	SCTPHeartbeatAcked  = 9 // not used by newer kernels
 )

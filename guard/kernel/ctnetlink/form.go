@@ -12,11 +12,11 @@ import (
 // form's, and values are then read from where they are. That takes 40 ns for
 // an entry, to go through the attributes takes 120 to 190 ns.
 type form struct {
-	size    int // of the body, which is never 0; 0 is no form
-	headers [formHeaders]placed
-	count   int // of the headers
-	at      [fields]uint16
-	entry   Entry // with what they have in common
+	size          int // of the body, which is never 0; 0 is no form
+	headers       [formHeaders]placed
+	count         int // of the headers
+	at            [fields]uint16
+	family, proto uint8
 }
 
 // A placed word is a header, or whatever else must be the same.
@@ -51,6 +51,8 @@ const (
 	id
 	zone
 	tcpState
+	sctpState
+	master // which only says that there is none
 	fields
 )
 
@@ -69,8 +71,10 @@ var formRoot = [ctaZone + 1]branch{
 	ctaID:         {field: id},
 	ctaZone:       {field: zone},
 	ctaProtoInfo: {nest: &[ctaZone + 1]branch{
-		ctaProtoInfoTCP: {nest: &[ctaZone + 1]branch{ctaTCPState: {field: tcpState}}},
+		ctaProtoInfoTCP:  {nest: &[ctaZone + 1]branch{ctaTCPState: {field: tcpState}}},
+		ctaProtoInfoSCTP: {nest: &[ctaZone + 1]branch{ctaSCTPState: {field: sctpState}}},
 	}},
+	ctaTupleMaster: {field: master},
 }
 
 func tupleBranch(src, dst, num, srcPort, dstPort int) *[ctaZone + 1]branch {
@@ -85,17 +89,18 @@ func tupleBranch(src, dst, num, srcPort, dstPort int) *[ctaZone + 1]branch {
 }
 
 // learn makes the form of a body that p has read without an error. There is none of
-// protocols without ports, nor with a zone that is for one direction only.
+// protocols without ports, nor with a zone that is for one direction only, nor of
+// what was expected.
 func (f *form) learn(body []byte, p *parser) {
 	if p.Proto == unix.IPPROTO_ICMP || p.Proto == unix.IPPROTO_ICMPV6 || len(body) > formSize {
 		return
 	}
-	*f = form{entry: Entry{Family: p.Family, Proto: p.Proto}}
+	*f = form{family: p.Family, proto: p.Proto}
 	if !f.walk(body, nfgenmsg, len(body), &formRoot) {
 		return
 	}
 	ports := f.at[origDstPort] != 0 && f.at[replyDstPort] != 0 // one has both ports or none
-	if ports && p.zoned == (f.at[zone] != 0) {
+	if ports && p.zoned == (f.at[zone] != 0) && f.at[master] == 0 {
 		f.size = len(body)
 	}
 }
@@ -128,7 +133,7 @@ func (f *form) walk(body []byte, from, to int, of *[ctaZone + 1]branch) (ok bool
 // fits reports whether a body is of that form: whether its family, its headers and
 // its protocol are the same.
 func (f *form) fits(body []byte) bool {
-	if len(body) != f.size || body[0] != f.entry.Family {
+	if len(body) != f.size || body[0] != f.family {
 		return false
 	}
 	other := uint32(0)
@@ -139,20 +144,21 @@ func (f *form) fits(body []byte) bool {
 	if other != 0 {
 		return false
 	}
-	return body[f.at[origNum]] == f.entry.Proto && body[f.at[replyNum]] == f.entry.Proto
+	return body[f.at[origNum]] == f.proto && body[f.at[replyNum]] == f.proto
 }
 
 // read reads a body that fits: it reads what the headers that were compared say is
-// there.
+// there. It writes to all of the entry but to Master, which none has that has a form.
 func (f *form) read(body []byte, e *Entry) {
-	*e = f.entry
 	f.readAddresses(body, e)
 	e.Orig.SrcPort = binary.BigEndian.Uint16(body[f.at[origSrcPort]:])
 	e.Orig.DstPort = binary.BigEndian.Uint16(body[f.at[origDstPort]:])
 	e.Reply.SrcPort = binary.BigEndian.Uint16(body[f.at[replySrcPort]:])
 	e.Reply.DstPort = binary.BigEndian.Uint16(body[f.at[replyDstPort]:])
-	e.Status = binary.BigEndian.Uint32(body[f.at[status]:])
 	e.ID = binary.BigEndian.Uint32(body[f.at[id]:])
+	e.Status = binary.BigEndian.Uint32(body[f.at[status]:])
+	e.Mark, e.Timeout, e.Zone, e.OrigZone, e.ReplyZone, e.TCPState, e.SCTPState = 0, 0, 0, 0, 0, 0, 0
+	e.Family, e.Proto = f.family, f.proto
 	if at := f.at[timeout]; at != 0 {
 		e.Timeout = binary.BigEndian.Uint32(body[at:])
 	}
@@ -166,13 +172,16 @@ func (f *form) read(body []byte, e *Entry) {
 	if at := f.at[tcpState]; at != 0 {
 		e.TCPState = body[at]
 	}
+	if at := f.at[sctpState]; at != 0 {
+		e.SCTPState = body[at]
+	}
 	e.Offloaded = offloaded(e.Status, f.at[timeout] != 0)
 }
 
 func (f *form) readAddresses(body []byte, e *Entry) {
 	src, dst := body[f.at[origSrc]:], body[f.at[origDst]:]
 	replySrc, replyDst := body[f.at[replySrc]:], body[f.at[replyDst]:]
-	if f.entry.Family == unix.AF_INET6 {
+	if f.family == unix.AF_INET6 {
 		e.Orig.Src, e.Orig.Dst = Addr(src[:16]), Addr(dst[:16])
 		e.Reply.Src, e.Reply.Dst = Addr(replySrc[:16]), Addr(replyDst[:16])
 		return

@@ -98,27 +98,34 @@ func decoded(b []byte) (e Entry, err error) {
 		case ctaZone:
 			e.Zone = top.Uint16()
 			e.OrigZone, e.ReplyZone = e.Zone, e.Zone
+		case ctaTupleMaster:
+			of := e
+			top.Nested(func(d *netlink.AttributeDecoder) error { return of.decode(d, &e.Master) })
+			e.MasterProto = of.Proto
 		case ctaProtoInfo:
-			top.Nested(nestedIn(ctaProtoInfoTCP, func(d *netlink.AttributeDecoder) error {
+			top.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {
-					if d.Type() == ctaTCPState {
-						e.TCPState = d.Uint8()
+					switch d.Type() {
+					case ctaProtoInfoTCP:
+						d.Nested(stateIn(&e.TCPState))
+					case ctaProtoInfoSCTP:
+						d.Nested(stateIn(&e.SCTPState))
 					}
 				}
 				return d.Err()
-			}))
+			})
 		}
 	}
 	e.Offloaded = !timeout || e.Status&StatusOffload != 0
 	return e, top.Err()
 }
 
-// nestedIn decodes the nests of one type.
-func nestedIn(typ uint16, decode func(*netlink.AttributeDecoder) error) func(*netlink.AttributeDecoder) error {
+// stateIn decodes the state, which of both protocols is of type 1.
+func stateIn(state *uint8) func(*netlink.AttributeDecoder) error {
 	return func(d *netlink.AttributeDecoder) error {
 		for d.Next() {
-			if d.Type() == typ {
-				d.Nested(decode)
+			if d.Type() == 1 {
+				*state = d.Uint8()
 			}
 		}
 		return d.Err()

@@ -89,6 +89,8 @@ func flow(proto uint8, src, dst string, srcPort, dstPort uint16) Entry {
 		e.Reply.SrcPort, e.Reply.DstPort = srcPort, 129<<8
 	case unix.IPPROTO_TCP:
 		e.TCPState = TCPEstablished
+	case unix.IPPROTO_SCTP:
+		e.SCTPState = SCTPEstablished
 	}
 	return e
 }
@@ -119,6 +121,9 @@ func mixed(t testing.TB) {
 		create(t, e.Family, attributes(e)...)
 	}
 	create(t, natted.Family, append(attributes(natted), nested(ctaNATSrc, attr(ctaNATMinIP, []byte{203, 0, 113, 9})))...)
+	child := flow(unix.IPPROTO_UDP, "10.0.0.5", "192.0.2.1", 40008, 5004) // as a helper of the TCP above expected
+	child.Master, child.MasterProto = tcp.Orig, tcp.Proto
+	create(t, child.Family, attributes(child)...)
 	for i, direction := range []int{0, 1} { // a zone for one direction only
 		e := flow(unix.IPPROTO_UDP, "10.0.0.4", "192.0.2.1", 40006+uint16(i), 53)
 		create(t, e.Family, zoned(e, direction, 2000+uint16(i))...)

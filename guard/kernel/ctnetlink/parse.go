@@ -14,40 +14,46 @@ const nfgenmsg = 4
 // Attributes of an entry, enum ctattr_type and ctattr_protoinfo in
 // nfnetlink_conntrack.h.
 const (
-	ctaTupleOrig  = 1
-	ctaTupleReply = 2
-	ctaStatus     = 3
-	ctaProtoInfo  = 4
-	ctaTimeout    = 7
-	ctaMark       = 8
-	ctaID         = 12
-	ctaZone       = 18
+	ctaTupleOrig   = 1
+	ctaTupleReply  = 2
+	ctaStatus      = 3
+	ctaProtoInfo   = 4
+	ctaTimeout     = 7
+	ctaMark        = 8
+	ctaID          = 12
+	ctaTupleMaster = 14
+	ctaZone        = 18
 
-	ctaProtoInfoTCP = 1
-	ctaTCPState     = 1
+	ctaProtoInfoTCP  = 1
+	ctaProtoInfoSCTP = 3
+	ctaTCPState      = 1
+	ctaSCTPState     = 1
 )
 
 var (
 	entryLevel = levelOf(map[uint16]string{
 		ctaTupleOrig: "CTA_TUPLE_ORIG", ctaTupleReply: "CTA_TUPLE_REPLY", ctaStatus: "CTA_STATUS",
 		ctaProtoInfo: "CTA_PROTOINFO", ctaTimeout: "CTA_TIMEOUT", ctaMark: "CTA_MARK", ctaID: "CTA_ID",
-		ctaZone: "CTA_ZONE",
+		ctaTupleMaster: "CTA_TUPLE_MASTER", ctaZone: "CTA_ZONE",
 	})
-	protoInfoLevel = levelOf(map[uint16]string{ctaProtoInfoTCP: "CTA_PROTOINFO_TCP"})
+	protoInfoLevel = levelOf(map[uint16]string{ctaProtoInfoTCP: "CTA_PROTOINFO_TCP", ctaProtoInfoSCTP: "CTA_PROTOINFO_SCTP"})
 	tcpLevel       = levelOf(map[uint16]string{ctaTCPState: "CTA_PROTOINFO_TCP_STATE"})
+	sctpLevel      = levelOf(map[uint16]string{ctaSCTPState: "CTA_PROTOINFO_SCTP_STATE"})
 )
 
 // always is what ctnetlink_fill_info puts into each entry of a dump. Of the rest,
 // CTA_TIMEOUT and CTA_PROTOINFO are left out for an offloaded entry, CTA_PROTOINFO
-// for most protocols, CTA_ZONE for the default zone, and CTA_MARK by a kernel
-// without CONFIG_NF_CONNTRACK_MARK.
+// for most protocols, CTA_ZONE for the default zone, CTA_TUPLE_MASTER for what
+// nobody expected, and CTA_MARK by a kernel without CONFIG_NF_CONNTRACK_MARK.
 var always = setOf(ctaTupleOrig, ctaTupleReply, ctaStatus, ctaID)
 
 // A parser fills one Entry again and again.
 type parser struct {
 	Entry
+	child bool       // Master was written to
 	zoned bool       // Zone was given
 	tcp   bool       // TCPState was given
+	sctp  bool       // SCTPState was given
 	forms [2][8]form // by family and size
 }
 
@@ -59,6 +65,9 @@ func (p *parser) parse(body []byte) error {
 	}
 	f := p.form(body)
 	if f.fits(body) {
+		if p.child { // all else is written to below
+			p.child, p.Master, p.MasterProto = false, Tuple{}, 0
+		}
 		f.read(body, &p.Entry)
 		return nil
 	}
@@ -81,7 +90,7 @@ func (p *parser) form(body []byte) *form {
 
 // attributes reads a body of whatever form.
 func (p *parser) attributes(body []byte) error {
-	p.Entry, p.zoned, p.tcp = Entry{Family: body[0]}, false, false
+	p.Entry, p.child, p.zoned, p.tcp, p.sctp = Entry{Family: body[0]}, false, false, false, false
 	if p.Family != unix.AF_INET && p.Family != unix.AF_INET6 {
 		return fmt.Errorf("address family %d", p.Family)
 	}
@@ -103,6 +112,9 @@ func (p *parser) attributes(body []byte) error {
 			p.Mark = n.u32()
 		case ctaID:
 			p.ID = n.u32()
+		case ctaTupleMaster:
+			p.child = true
+			p.MasterProto, n.err = p.tuple(n.value(), &p.Master)
 		case ctaZone:
 			p.zone(&n, true, true)
 		}
@@ -123,6 +135,9 @@ func (p *parser) finish(reply uint8, seen set) error {
 	}
 	if p.tcp && p.Proto != unix.IPPROTO_TCP {
 		return fmt.Errorf("protocol %d with a TCP state", p.Proto)
+	}
+	if p.sctp && p.Proto != unix.IPPROTO_SCTP {
+		return fmt.Errorf("protocol %d with an SCTP state", p.Proto)
 	}
 	p.Offloaded = offloaded(p.Status, seen&(1<<ctaTimeout) != 0)
 	return nil
@@ -155,7 +170,11 @@ func (p *parser) zone(n *nest, ofOrig, ofReply bool) {
 func (p *parser) protoInfo(value []byte) error {
 	n := nest{level: protoInfoLevel, b: value}
 	for n.next() {
-		n.err = p.tcpInfo(n.value())
+		if n.typ == ctaProtoInfoTCP {
+			n.err = p.tcpInfo(n.value())
+		} else {
+			n.err = p.sctpInfo(n.value())
+		}
 	}
 	return n.failure()
 }
@@ -164,6 +183,14 @@ func (p *parser) tcpInfo(value []byte) error {
 	n := nest{level: tcpLevel, b: value}
 	for n.next() {
 		p.TCPState, p.tcp = n.u8(), true
+	}
+	return n.failure()
+}
+
+func (p *parser) sctpInfo(value []byte) error {
+	n := nest{level: sctpLevel, b: value}
+	for n.next() {
+		p.SCTPState, p.sctp = n.u8(), true
 	}
 	return n.failure()
 }

@@ -58,7 +58,7 @@ func TestRootRecorded(t *testing.T) {
 }
 
 // kinds counts what a datagram has of each.
-func kinds(t *testing.T, datagram []byte) (k struct{ all, v6, zoned, marked, natted, icmp int }) {
+func kinds(t *testing.T, datagram []byte) (k struct{ all, v6, zoned, marked, natted, icmp, sctp, expected int }) {
 	t.Helper()
 	r := reader{seq: sequence, port: port, each: func(e *Entry) bool {
 		k.all++
@@ -67,6 +67,8 @@ func kinds(t *testing.T, datagram []byte) (k struct{ all, v6, zoned, marked, nat
 		k.marked += one(e.Mark != 0)
 		k.natted += one(e.Status&StatusSrcNAT != 0)
 		k.icmp += one(e.Proto == unix.IPPROTO_ICMP || e.Proto == unix.IPPROTO_ICMPV6)
+		k.sctp += one(e.SCTPState != 0)
+		k.expected += one(e.MasterProto != 0)
 		return true
 	}}
 	if err := r.datagram(datagram); err != nil && err != errDone {

@@ -54,8 +54,8 @@ func TestRootAgreesWithTiMo(t *testing.T) {
 					ours[id] = e
 				}
 			}
-			if len(ours) != 14+1000 {
-				t.Errorf("%s: %d entries of %d", name, len(ours), 14+1000)
+			if len(ours) != 15+1000 {
+				t.Errorf("%s: %d entries of %d", name, len(ours), 15+1000)
 			}
 			if diff := cmp.Diff(theirs, ours); diff != "" {
 				t.Errorf("%s: -theirs +ours:\n%s", name, diff)
@@ -96,6 +96,12 @@ func converted(f conntrack.Flow) Entry {
 	if f.ProtoInfo.TCP != nil {
 		e.TCPState = f.ProtoInfo.TCP.State
 	}
+	if f.ProtoInfo.SCTP != nil {
+		e.SCTPState = f.ProtoInfo.SCTP.State
+	}
+	if f.TupleMaster.Proto.Protocol != 0 {
+		e.Master, e.MasterProto = convertedTuple(f.TupleMaster), f.TupleMaster.Proto.Protocol
+	}
 	return e
 }
 
@@ -117,27 +123,28 @@ func TestRootFilters(t *testing.T) {
 		Query
 		want, sent int
 	}{
-		"all":             {Query{}, 54, 54},
-		"IPv4":            {Query{Family: unix.AF_INET}, 30, 30},
+		"all":             {Query{}, 55, 55},
+		"IPv4":            {Query{Family: unix.AF_INET}, 31, 31},
 		"IPv6":            {Query{Family: unix.AF_INET6}, 24, 24},
 		"assured":         {Query{Status: StatusAssured, StatusMask: StatusAssured}, 2, 2},
-		"not assured":     {Query{StatusMask: StatusAssured}, 52, 52},
+		"not assured":     {Query{StatusMask: StatusAssured}, 53, 53},
+		"expected":        {Query{Status: StatusExpected, StatusMask: StatusExpected}, 1, 1},
 		"SNAT":            {Query{Status: StatusSrcNAT, StatusMask: StatusSrcNAT}, 1, 1},
 		"mark":            {Query{Mark: 0x17, MarkMask: 0xff}, 1, 1},
 		"some bits":       {Query{Mark: 7, MarkMask: 0xf}, 2, 2},
-		"no mark":         {Query{MarkMask: 0xffffffff}, 52, 52},
+		"no mark":         {Query{MarkMask: 0xffffffff}, 53, 53},
 		"zone":            {Query{Zone: new(uint16(1000))}, 1, 1},
 		"zone one way":    {Query{Zone: new(uint16(2001))}, 1, 1},
-		"default zone":    {Query{Zone: new(uint16(0))}, 51, 51},
+		"default zone":    {Query{Zone: new(uint16(0))}, 52, 52},
 		"source":          {Query{Orig: Match{Src: v4}}, 2, 2},
 		"mapped source":   {Query{Orig: Match{Src: netip.AddrFrom16(v4.As16())}}, 2, 2},
 		"source and zone": {Query{Orig: Match{Src: v4}, Zone: new(uint16(0))}, 1, 1},
-		"destination":     {Query{Orig: Match{Dst: server}}, 30, 30},
-		"reply source":    {Query{Reply: Match{Src: server}}, 30, 30},
+		"destination":     {Query{Orig: Match{Dst: server}}, 31, 31},
+		"reply source":    {Query{Reply: Match{Src: server}}, 31, 31},
 		"NAT address":     {Query{Reply: Match{Dst: netip.MustParseAddr("203.0.113.9")}}, 1, 1},
 		"both ways":       {Query{Orig: Match{Src: v4}, Reply: Match{Src: server, Proto: unix.IPPROTO_UDP, DstPort: 40003}}, 2, 2},
 		"nobody":          {Query{Orig: Match{Src: netip.MustParseAddr("10.9.9.9")}}, 0, 0},
-		"protocol":        {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_UDP}}, 14, 14},
+		"protocol":        {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_UDP}}, 15, 15},
 		"port":            {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_UDP, DstPort: 53}}, 4, 4},
 		"source port":     {Query{Family: unix.AF_INET6, Orig: Match{Proto: unix.IPPROTO_TCP, SrcPort: 40002}}, 1, 1},
 		"all at once": {Query{
@@ -148,8 +155,8 @@ func TestRootFilters(t *testing.T) {
 		// What the kernel can't tell apart, or is not asked because it errs.
 		"IPv6 source":         {Query{Orig: Match{Src: v6}}, 3, 24},
 		"IPv6 destination":    {Query{Orig: Match{Dst: server6, Proto: unix.IPPROTO_TCP}}, 11, 11},
-		"of either family":    {Query{Orig: Match{Proto: unix.IPPROTO_TCP, DstPort: 443}}, 23, 54},
-		"port of any":         {Query{Family: unix.AF_INET, Orig: Match{DstPort: 53}}, 4, 30},
+		"of either family":    {Query{Orig: Match{Proto: unix.IPPROTO_TCP, DstPort: 443}}, 23, 55},
+		"port of any":         {Query{Family: unix.AF_INET, Orig: Match{DstPort: 53}}, 4, 31},
 		"ICMP type":           {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_ICMP, DstPort: 8 << 8}}, 1, 1},
 		"another ICMP type":   {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_ICMP, DstPort: 9 << 8}}, 0, 1},
 		"port of SCTP":        {Query{Family: unix.AF_INET, Orig: Match{Proto: unix.IPPROTO_SCTP, DstPort: 36412}}, 1, 1},
