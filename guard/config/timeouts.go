@@ -12,6 +12,12 @@ const (
 	belowRFCKey   = timeoutsTable + ".below_rfc"
 )
 
+// streamFloor is the least that RFC 4787, REQ-5, allows a NAT for UDP.
+const streamFloor = 2 * time.Minute
+
+// aFloor is the kind of a floor. A timeout of 0 would be none.
+var aFloor = seconds(time.Second, month)
+
 // timeoutTable is the name of one timeout's table.
 func timeoutTable(t policy.Timeout) string { return timeoutsTable + "." + t.String() }
 
@@ -19,7 +25,7 @@ func timeoutTable(t policy.Timeout) string { return timeoutsTable + "." + t.Stri
 func timeoutSettings() (all []setting) {
 	for t := range policy.Timeouts {
 		all = append(all,
-			key(timeoutTable(t)+".floor", func(f *File) *span { return &f.Policy.ShortenTimeouts.Floors[t].Floor }, seconds(time.Second, month)),
+			key(timeoutTable(t)+".floor", func(f *File) *span { return &f.Policy.ShortenTimeouts.Floors[t].Floor }, aFloor),
 			key(timeoutTable(t)+".mode", func(f *File) *mode { return &f.Policy.ShortenTimeouts.Floors[t].Mode }, aMode))
 	}
 	return all
@@ -46,7 +52,7 @@ func notTable(name string, v any) string {
 	n, _ := digits(v)
 	text, _ := v.(string)
 	for _, meant := range []string{text, n + "s"} {
-		if _, err := seconds(time.Second, month)(meant); err == nil {
+		if _, err := aFloor(meant); err == nil {
 			floor = meant
 		}
 	}
@@ -69,7 +75,7 @@ func (r *reading) checkTimeouts() {
 	}
 	r.outlasts(timeoutsTable, p.Hold, p.Check)
 	r.checkRFC(policy.TCPEstablished, policy.EstablishedFloor, "RFC 5382, REQ-5")
-	r.checkRFC(policy.UDPStream, 2*time.Minute, "RFC 4787, REQ-5")
+	r.checkRFC(policy.UDPStream, streamFloor, "RFC 4787, REQ-5")
 	r.approveTimeouts()
 }
 
