@@ -33,10 +33,17 @@ func makeDelete(m []byte) error {
 	}
 	switch typ, n := attribute(b[size:]); {
 	case typ == ctaID && n == attributeHeader+4:
-	case typ == ctaFilter && n > attributeHeader:
+	case typ == ctaFilter && filtered(b[size+attributeHeader:size+n]):
 	default:
 		return fmt.Errorf("%w: it has neither an id nor a filter", errAimless)
 	}
 	binary.NativeEndian.PutUint16(m[4:], ctDelete)
 	return nil
+}
+
+// filtered reports whether the value of a CTA_FILTER says that something of the
+// original tuple counts.
+func filtered(filter []byte) bool {
+	typ, n := attribute(filter)
+	return typ == ctaFilterOrigFlags && n == attributeHeader+4 && binary.NativeEndian.Uint32(filter[attributeHeader:]) != 0
 }
