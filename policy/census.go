@@ -30,11 +30,11 @@ type Census struct {
 }
 
 // WantsCensus reports whether the newest reading calls for a census: there is
-// trouble, or was and nobody has looked yet, and the last one was begun long enough
-// ago. last is 0 for never.
+// trouble, or was and nobody has looked yet, or an undo depends on what is in the
+// table; and the last one was begun long enough ago. last is 0 for never.
 func (st *State) WantsCensus(c *Config, last, now time.Duration) bool {
 	due := last == 0 || now-last >= c.Census.Every
-	return due && c.Mode > Off && (st.Now.Cause != None || st.awaitsCensus())
+	return due && (st.unsure || c.Mode > Off && (st.Now.Cause != None || st.awaitsCensus()))
 }
 
 // awaitsCensus reports whether no census of this episode has been reported yet.

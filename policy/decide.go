@@ -13,6 +13,7 @@ type State struct {
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
 	resumed Episode       // of changes found open then, until it is taken up
 	history history
+	unsure  bool          // an undo waits for a census
 	learned time.Duration // boot clock of the reading that Baseline learned last
 	calm    [measures][levels]calm
 	checks  [levels]check
@@ -30,7 +31,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 		st.wake(now)
 	}
 	st.history.push(&s, c.Watch.Window, now)
-	st.Now = assess(&st.history, &s, &c, now)
+	st.Now, st.unsure = assess(&st.history, &s, &c, now), false
 	st.explain(&s, &c, now)
 	st.learn(&s, &c, now)
 
@@ -50,7 +51,8 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 			limit = d.To
 		}
 	}
-	return st, append(out, st.growBuckets(&s, &c, now, limit)...)
+	out = append(out, st.growBuckets(&s, &c, now, limit)...)
+	return st, append(out, st.shortenTimeouts(&s, &c, now, limit)...)
 }
 
 // learn adds the reading to the baseline, for the time since the one before.

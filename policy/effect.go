@@ -14,6 +14,10 @@ type check struct {
 	lost   losses
 }
 
+// walkPatience is how long the judgement on shortened timeouts waits for the existing
+// entries to be dealt with.
+const walkPatience = time.Minute
+
 // judge says of each change in force, once and when its check is due, whether it
 // helped. A change made by an earlier run is judged by what this run sees. Where
 // more changes wait than there is place for, the oldest come first.
@@ -26,6 +30,9 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 			continue
 		}
 		k := st.check(ch.ID, now)
+		if ch.Measure == ShortenTimeouts && !ch.Walk.Done && now-ch.Made < walkPatience {
+			k = check{ch.ID, now, st.history.total}
+		}
 		waiting[n] = k
 		n++
 		if now-k.begun >= checkOf(c, ch.Measure) {
@@ -50,13 +57,16 @@ func (st *State) verdict(ch Change, k check, c *Config, now time.Duration) Decis
 	d := st.decision(Judge, "").about(ch)
 	d.From, d.To = ch.Before, ch.After
 	windows := (now - k.begun).Seconds() / c.Watch.Window.Seconds()
-	d.Outcome, d.Reason = outcome(ch.Measure, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*max(windows, 1))
+	d.Outcome, d.Reason = outcome(ch, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*max(windows, 1))
 	return d
 }
 
 func checkOf(c *Config, m Measure) time.Duration {
-	if m == GrowBuckets {
+	switch m {
+	case GrowBuckets:
 		return c.GrowBuckets.Check
+	case ShortenTimeouts:
+		return c.ShortenTimeouts.Check
 	}
 	return c.RaiseMax.Check
 }
@@ -64,7 +74,11 @@ func checkOf(c *Config, m Measure) time.Duration {
 // outcome compares what was lost since the change with what the change can end.
 // Fewer than floor other losses are noise. Losses that have nothing to do with
 // the table's size say nothing about a change to it.
-func outcome(m Measure, lost losses, floor float64) (Outcome, string) {
+func outcome(ch Change, lost losses, floor float64) (Outcome, string) {
+	m := ch.Measure
+	if m == ShortenTimeouts {
+		return outcomeOfWalk(ch.Walk, lost, floor)
+	}
 	switch {
 	case m == RaiseMax && lost.full > 0:
 		return NotEnough, fmt.Sprintf("the table filled again: %s lost since", Number(int(lost.full)))
@@ -77,4 +91,23 @@ func outcome(m Measure, lost losses, floor float64) (Outcome, string) {
 		return Helped, "what was lost since is little, or has other reasons"
 	}
 	return Helped, "nothing lost since"
+}
+
+// outcomeOfWalk is the outcome of shortened timeouts: entries that ended by them made
+// room, whatever fills it now.
+func outcomeOfWalk(w Walk, lost losses, floor float64) (Outcome, string) {
+	ended := fmt.Sprintf("%s entries deleted, %s end sooner", Number(w.Deleted), Number(w.Retimed))
+	missed := lost.full
+	if float64(lost.memory) >= floor {
+		missed += lost.memory
+	}
+	switch {
+	case missed > 0 && w.Deleted+w.Retimed > 0:
+		return NotEnough, fmt.Sprintf("%s; still %s lost since", ended, Number(int(missed)))
+	case missed > 0:
+		return DidNotHelp, fmt.Sprintf("no entry ended by it; %s lost since", Number(int(missed)))
+	case lost != (losses{}):
+		return Helped, ended + "; what was lost since is little, or has other reasons"
+	}
+	return Helped, ended + "; nothing lost since"
 }

@@ -165,7 +165,7 @@ func (e *Episode) rename(a *Assessment, now time.Duration) {
 
 // thisPhase reports whether a change belongs to the present phase of the episode.
 func (st *State) thisPhase(c Change) bool {
-	return c.Episode == st.Episode.Name && c.At >= st.Episode.phase
+	return c.Episode == st.Episode.Name && c.Made >= st.Episode.phase
 }
 
 // remember keeps the episode of changes that were found open at the start, if

@@ -21,21 +21,28 @@ type sim struct {
 	part    map[string]float64 // of losses that are not yet whole, by counter
 	mix     Census             // what a census would find; none can be taken while Read is 0
 	asked   time.Duration      // when the newest was taken
+	classes classes
 }
 
 func newSim(cfg Config) *sim {
 	return &sim{
 		cfg: cfg, now: 100 * time.Second, full: "drop", part: map[string]float64{},
-		s: Snapshot{Max: 65536, Buckets: 65536, MemAvailable: 4 << 30, Wall: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)},
+		s: Snapshot{
+			Max: 65536, Buckets: 65536, MemAvailable: 4 << 30, Wall: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC),
+			Timeouts: kernelTimeouts,
+		},
+		classes: newClasses(),
 	}
 }
 
 // step moves the clock by d with the traffic wanting want entries and rates of
 // other losses per second, and takes one decision.
 func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
-	grown := max(want-max(m.want, m.s.Max), 0)
-	m.want = want
 	m.now += d
+	m.classes.live(m, d)
+	want = m.classes.held(want)
+	grown := max(want-max(m.want, m.s.Max), 0) + m.classes.refused(want-m.s.Max, d)
+	m.want = want
 	m.s.Wall = m.s.Wall.Add(d)
 	m.s.MemAvailable += int64(384 * m.s.Count)
 	m.s.Count = min(want, m.s.Max)
@@ -67,6 +74,7 @@ func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
 		m.asked = m.now
 		m.s.Census = m.mix
 		m.s.Census.At, m.s.Census.Table = m.now, m.s.Count
+		m.classes.show(&m.s.Census)
 	}
 	return ds
 }
@@ -82,12 +90,11 @@ func (m *sim) carryOut(d Decision) {
 	case Do:
 		c := Change{
 			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode, Cause: d.Cause,
-			Before: d.From, After: d.To, At: m.now,
+			Before: d.From, After: d.To, At: m.now, Made: m.now,
 		}
-		if m.refuse || *m.value(d.Measure) != d.From {
+		if !m.write(&c, d) {
 			c.State = Failed
 		} else {
-			*m.value(d.Measure) = d.To
 			m.acts++
 		}
 		m.changes = append(m.changes, c)
@@ -98,21 +105,45 @@ func (m *sim) carryOut(d Decision) {
 			if c.Measure != d.Measure || c.State != Applied || c.ID < d.Change {
 				continue
 			}
-			if *m.value(d.Measure) != c.After {
-				panic("undo of a value that is not ours")
-			}
-			*m.value(d.Measure), c.State, c.At = c.Before, Undone, m.now
+			m.restore(c)
+			c.State, c.At = Undone, m.now
 			m.acts++
 		}
 	case Yield:
 		for i := range m.changes {
-			if c := &m.changes[i]; c.Measure == d.Measure && c.State == Applied {
+			if c := &m.changes[i]; c.Measure == d.Measure && c.State == Applied && !c.losesOnly(d.Timeouts) {
 				c.State, c.At = Yielded, m.now
 			}
 		}
 	case Judge:
 		m.changes[d.Change-1].Outcome = d.Outcome
 	}
+}
+
+// write does what the executor does, unless the kernel refuses or holds another value.
+func (m *sim) write(c *Change, d Decision) bool {
+	if m.refuse {
+		return false
+	}
+	if d.Measure == ShortenTimeouts {
+		return m.classes.write(m, c, d.Timeouts)
+	}
+	if *m.value(d.Measure) != d.From {
+		return false
+	}
+	*m.value(d.Measure) = d.To
+	return true
+}
+
+func (m *sim) restore(c *Change) {
+	if c.Measure == ShortenTimeouts {
+		m.classes.restore(m, c)
+		return
+	}
+	if *m.value(c.Measure) != c.After {
+		panic("undo of a value that is not ours")
+	}
+	*m.value(c.Measure) = c.Before
 }
 
 func (m *sim) value(x Measure) *int {

@@ -49,3 +49,6 @@ func Short(d time.Duration) string {
 	}
 	return s
 }
+
+// TimeoutText writes whole seconds as a duration: 120 is 2m.
+func TimeoutText(n int) string { return Short(time.Duration(n) * time.Second) }

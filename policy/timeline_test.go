@@ -29,7 +29,10 @@ var update = flag.Bool("update", false, "write the decisions seen into testdata"
 // rival would; do=restart, do=refuse and do=allow act on the guardian. What a
 // census would find (of census=READ entries, which comes first) is said in percent of the entries by closing, dead_udp,
 // opening, idle and hog (held by one source), by new (connections per second, the
-// hog's share of them its own) and ports (of one NAT address in use).
+// hog's share of them its own) and ports (of one NAT address in use). The name of a
+// timeout says what percent of the entries take theirs from it; such a table shrinks and
+// grows with the timeouts, and refuses what does not fit. do=stay leaves existing entries
+// as they are, and time_wait_is is what a rival writes.
 // Before the traffic, lines "set KEY VALUE" change the configuration, and
 // "learned HOURS low=A..B rate=R" gives the guardian a past.
 func TestTimelines(t *testing.T) {
@@ -156,6 +159,8 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 			m.refuse = v == "refuse"
 		case "early_drop":
 			m.full = v
+		case "stay": // existing entries are not dealt with
+			m.classes.walks = false
 		default:
 			return fmt.Errorf("unknown act")
 		}
@@ -164,6 +169,10 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 	n, err := strconv.Atoi(v)
 	if err != nil {
 		return err
+	}
+	if t, ok := TimeoutNamed(k); ok {
+		m.classes.share[t] = float64(n) / 100
+		return nil
 	}
 	percent := sampled(float64(n) / 100)
 	switch k {
@@ -187,6 +196,8 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 		}
 	case "census":
 		m.mix = Census{Read: n}
+	case "time_wait_is": // somebody writes it
+		m.s.Timeouts[TCPTimeWait] = n
 	case "max":
 		m.s.Max = n
 	case "buckets":
@@ -230,6 +241,14 @@ func set(c *Config, key, value string) error {
 		c.Memory.Tables, err = strconv.Atoi(value)
 	case "grow_buckets.shrink":
 		c.GrowBuckets.Shrink, err = strconv.ParseBool(value)
+	case "shorten_timeouts.mode":
+		c.ShortenTimeouts.Mode, err = map[string]Mode{"off": Off, "observe": Observe, "advise": Advise, "act": Act}[value], nil
+	case "shorten_timeouts.hold":
+		c.ShortenTimeouts.Hold, err = time.ParseDuration(value)
+	case "established": // opted in
+		c.ShortenTimeouts.Floors[TCPEstablished].Mode = Act
+	case "time_wait.floor":
+		c.ShortenTimeouts.Floors[TCPTimeWait].Floor, err = time.ParseDuration(value)
 	default:
 		return fmt.Errorf("unknown setting")
 	}
@@ -246,6 +265,9 @@ func line(at time.Duration, d Decision) string {
 	}
 	if d.From != d.To {
 		s += fmt.Sprintf(" %d->%d", d.From, d.To)
+	}
+	for _, e := range d.Timeouts {
+		s += fmt.Sprintf(" %s %d->%d", e.Name, e.From, e.To)
 	}
 	if d.Outcome != "" {
 		s += fmt.Sprintf(" [%s]", d.Outcome)

@@ -1,0 +1,244 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// lead is how far ahead the level is chosen: as long as dealing with the existing
+// entries of a large table takes. What the table will hold by then is what counts.
+const lead = 2 * time.Second
+
+// shortenTimeouts has the entries of a table that can't grow end sooner, and gives
+// them their time back when the table has long been well under the marks. limit is max
+// as raise-max leaves it at this snapshot: room comes first, since it costs nobody
+// anything.
+func (st *State) shortenTimeouts(s *Snapshot, c *Config, now time.Duration, limit int) []Decision {
+	m := &c.ShortenTimeouts
+	if d := st.restoreTimeouts(s, c, now); d != nil {
+		return d
+	}
+	level := st.wantedLevel(s, c, limit)
+	if min(c.Mode, m.Mode) == Off || level == 0 || drifts(s) ||
+		resting(s, ShortenTimeouts, m.Cooldown, 0, now) || st.restored(s, c, now) {
+		return nil
+	}
+	mode, edits, worth := st.shorter(s, c, level, now)
+	from := levelNow(s)
+	switch {
+	case len(edits) == 0:
+		return st.floored(s, c, from, worth)
+	case st.useless(s, ShortenTimeouts):
+		return st.bounded(ShortenTimeouts, from, "timeouts stay as they are: shortening them did not help in this episode")
+	}
+	out := st.propose(s, ShortenTimeouts, mode, from, max(level, from), st.Now.figures())
+	for i := range out {
+		out[i].Timeouts = edits
+	}
+	return out
+}
+
+// wantedLevel is the level that the trouble seen now calls for, 0 for none. Where no
+// entry can be allocated what there is must go, however much room the limit leaves.
+func (st *State) wantedLevel(s *Snapshot, c *Config, limit int) int {
+	a := &st.Now
+	switch {
+	case a.Cause == MemoryShort:
+		return topLevel
+	case !a.Cause.ofTable() || limit <= 0:
+		return 0
+	case limit == s.Max && a.lost.full > 0 && a.Utilization >= nearFull:
+		return topLevel
+	}
+	return c.ShortenTimeouts.level(st.coming(s, limit))
+}
+
+// coming is the utilization of a limit that is to be expected.
+func (st *State) coming(s *Snapshot, limit int) float64 {
+	return (float64(s.Count) + max(st.Now.FillRate, 0)*lead.Seconds()) / float64(max(limit, 1))
+}
+
+// shorter lists the timeouts to be shortened to a level, those of the farthest mode
+// that has any, and tells whether a class is worth it at all. A class that is
+// shortened already follows the level whatever it holds.
+func (st *State) shorter(s *Snapshot, c *Config, level int, now time.Duration) (mode Mode, edits []TimeoutChange, worth bool) {
+	m := &c.ShortenTimeouts
+	for t := range Timeouts {
+		normal, ours := normalOf(s, t)
+		own := min(c.Mode, m.Mode, m.Floors[t].Mode)
+		if own == Off || normal == 0 || !ours && st.Now.Census.Classes[t].Low < m.Share || keptOff(s, t, c.Watch.YieldFor, now) {
+			continue
+		}
+		worth = true
+		to := m.Floors[t].scaled(normal, level)
+		if to >= s.Timeouts[t] || own < mode {
+			continue
+		}
+		if own > mode {
+			mode, edits = own, nil
+		}
+		edits = append(edits, TimeoutChange{Name: t.String(), From: s.Timeouts[t], To: to})
+	}
+	return mode, edits, worth
+}
+
+// normalOf is a timeout without our changes, and whether there are any.
+func normalOf(s *Snapshot, t Timeout) (seconds int, ours bool) {
+	for _, c := range stack(s, ShortenTimeouts) {
+		if before := c.Timeouts[t].Before; before != 0 {
+			return before, true
+		}
+	}
+	return s.Timeouts[t], false
+}
+
+// levelNow is the level in force.
+func levelNow(s *Snapshot) int {
+	if open := stack(s, ShortenTimeouts); len(open) > 0 {
+		return open[len(open)-1].After
+	}
+	return 0
+}
+
+// floored says, when connections are being lost, that nothing is left to shorten. Who
+// has not looked what is in the table says nothing, and neither does who waits for the
+// effect of the last step.
+func (st *State) floored(s *Snapshot, c *Config, level int, worth bool) []Decision {
+	why := "every class that is worth it is at its floor"
+	waits := func(ch Change) bool { return ch.Outcome == "" }
+	switch {
+	case !st.Now.losing() || st.Now.Census.At == 0 || level != 0 && level != topLevel ||
+		slices.ContainsFunc(stack(s, ShortenTimeouts), waits):
+		return nil
+	case !worth:
+		why = fmt.Sprintf("no class that may be shortened holds %s of the table", Percent(c.ShortenTimeouts.Share))
+	}
+	return st.bounded(ShortenTimeouts, level, "timeouts stay as they are: "+why)
+}
+
+// restored reports whether timeouts were given back so lately that a table that hovers
+// at a mark would have them change to and fro. One that loses connections, or is about
+// to, does not wait.
+func (st *State) restored(s *Snapshot, c *Config, now time.Duration) bool {
+	if st.Now.losing() || st.Now.Utilization >= c.ShortenTimeouts.End {
+		return false
+	}
+	for _, ch := range s.Changes {
+		if ch.Measure == ShortenTimeouts && ch.State == Undone && now-ch.At < c.ShortenTimeouts.Hold {
+			return true
+		}
+	}
+	return false
+}
+
+// restoreTimeouts undoes levels once the table would have been well under their marks
+// for the hold, even with all entries living as long as before.
+func (st *State) restoreTimeouts(s *Snapshot, c *Config, now time.Duration) []Decision {
+	open := stack(s, ShortenTimeouts)
+	if len(open) == 0 || drifts(s) {
+		return nil
+	}
+	well := func(ch Change) bool {
+		return st.Now.Cause != MemoryShort && c.ShortenTimeouts.leaves(st.coming(s, s.Max), ch.Before)
+	}
+	hold := c.ShortenTimeouts.Hold
+	ch, ok := st.deepest(open, hold, now, well)
+	if !ok || now-open[len(open)-1].Made < hold {
+		return nil
+	}
+	then, known := st.utilizationWith(s, open, ch)
+	if st.unsure = !known; !known {
+		// Who can't look waits as long again, and no longer.
+		if ch, ok = st.deepest(open, 2*hold, now, well); !ok {
+			return nil
+		}
+		hold *= 2
+	} else if !c.ShortenTimeouts.leaves(then, ch.Before) {
+		return nil
+	}
+	d := st.undo(ch, levelNow(s), fmt.Sprintf("%s entries (%s) for %s", Number(s.Count), Percent(st.Now.Utilization), Span(hold)))
+	d[0].To, d[0].Timeouts = ch.Before, before(s, open, ch)
+	if known {
+		d[0].Reason += fmt.Sprintf(", about %s with the timeouts from before", Percent(then))
+	}
+	return d
+}
+
+// utilizationWith is what utilization comes to when a change and those above it are
+// taken back, at the rate of new entries seen now: a class holds as many as come in the
+// time that they stay. known is false without a census of the present.
+func (st *State) utilizationWith(s *Snapshot, open []Change, lowest Change) (then float64, known bool) {
+	then = st.Now.Utilization
+	for _, e := range before(s, open, lowest) {
+		t, _ := TimeoutNamed(e.Name)
+		then += st.Now.Utilization * st.Now.Census.Classes[t].Share * (float64(e.To)/float64(e.From) - 1)
+	}
+	return then, st.Now.Census.At != 0
+}
+
+// before lists what the timeouts become when a change and those above it are taken
+// back.
+func before(s *Snapshot, open []Change, lowest Change) (edits []TimeoutChange) {
+	for t := range Timeouts {
+		for _, c := range open {
+			if to := c.Timeouts[t].Before; c.ID >= lowest.ID && to != 0 {
+				edits = append(edits, TimeoutChange{Name: t.String(), From: s.Timeouts[t], To: to})
+				break
+			}
+		}
+	}
+	return edits
+}
+
+// driftedTimeouts finds the newest change of ours with timeouts that are no longer what
+// it has made them, and those as they were found.
+func driftedTimeouts(s *Snapshot) (in Change, found []TimeoutChange) {
+	var seen [Timeouts]bool
+	for _, c := range slices.Backward(stack(s, ShortenTimeouts)) {
+		for t := range Timeouts {
+			ours := c.Timeouts[t].After
+			if ours == 0 || seen[t] {
+				continue
+			}
+			seen[t] = true
+			if now := s.Timeouts[t]; now != 0 && now != ours {
+				found = append(found, TimeoutChange{Name: t.String(), From: ours, To: now})
+			}
+		}
+		if len(found) > 0 {
+			return c, found
+		}
+	}
+	return Change{}, nil
+}
+
+// drifts reports whether a timeout of ours was changed by somebody else.
+func drifts(s *Snapshot) bool {
+	_, found := driftedTimeouts(s)
+	return len(found) > 0
+}
+
+// keptOff reports whether somebody else has taken a timeout from us lately.
+func keptOff(s *Snapshot, t Timeout, yieldFor, now time.Duration) bool {
+	return slices.ContainsFunc(s.Changes, func(c Change) bool {
+		return c.Measure == ShortenTimeouts && c.Lost[t] && now-c.At < yieldFor
+	})
+}
+
+// WantsWalk reports whether the existing entries are to be dealt with for the newest
+// change, and at how many entries in the table there is no more need of it. Its id is
+// 0 if not.
+func (st *State) WantsWalk(s *Snapshot, c *Config) (change, enough int) {
+	open := stack(s, ShortenTimeouts)
+	if len(open) == 0 || open[len(open)-1].Walk.Done {
+		return 0, 0
+	}
+	if st.Now.Cause != MemoryShort {
+		enough = int(c.Watch.Low * float64(s.Max))
+	}
+	if s.Count <= enough {
+		return 0, 0
+	}
+	return open[len(open)-1].ID, enough
+}
