@@ -109,7 +109,7 @@ func TestTopJSONKeys(t *testing.T) {
 		"sources": "prefix" + figure, "destinations": "addr" + figure, "services": "addr port proto" + figure,
 		"snat_pools": "nat dst port proto zone lowest highest ports" + figure,
 		"protocols":  "name" + figure, "states": "name" + figure, "zones": "zone" + figure,
-		"timeout_classes": "name timeout remaining" + figure, "remaining": "from to entries",
+		"timeout_classes": "name timeout others remaining" + figure, "remaining": "from to entries assured",
 	}
 	for _, kind := range strings.Fields("assured unreplied snat dnat offloaded ipv6 closing dead_udp opening idle") {
 		want[kind] = figure

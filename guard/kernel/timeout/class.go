@@ -32,7 +32,15 @@ const (
 	ICMPv6
 	GRE       // not assured
 	GREStream // assured
-	SCTP
+	SCTPClosed
+	SCTPCookieWait
+	SCTPCookieEchoed
+	SCTPEstablished
+	SCTPShutdownSent
+	SCTPShutdownRecd
+	SCTPShutdownAckSent
+	SCTPHeartbeatSent
+	SCTPHeartbeatAcked // of kernels up to 6.1
 	DCCP
 	Generic // of protocols that the kernel does not track by themselves
 
@@ -42,25 +50,34 @@ const (
 
 // names are the sysctls without nf_conntrack_.
 var names = [Classes]string{
-	TCPSynSent:     "tcp_timeout_syn_sent",
-	TCPSynRecv:     "tcp_timeout_syn_recv",
-	TCPEstablished: "tcp_timeout_established",
-	TCPFinWait:     "tcp_timeout_fin_wait",
-	TCPCloseWait:   "tcp_timeout_close_wait",
-	TCPLastAck:     "tcp_timeout_last_ack",
-	TCPTimeWait:    "tcp_timeout_time_wait",
-	TCPClose:       "tcp_timeout_close",
-	TCPSynSent2:    "tcp_timeout_syn_sent2",
-	Unacknowledged: "tcp_timeout_unacknowledged",
-	UDP:            "udp_timeout",
-	UDPStream:      "udp_timeout_stream",
-	ICMP:           "icmp_timeout",
-	ICMPv6:         "icmpv6_timeout",
-	GRE:            "gre_timeout",
-	GREStream:      "gre_timeout_stream",
-	SCTP:           "sctp_timeout",
-	DCCP:           "dccp_timeout",
-	Generic:        "generic_timeout",
+	TCPSynSent:          "tcp_timeout_syn_sent",
+	TCPSynRecv:          "tcp_timeout_syn_recv",
+	TCPEstablished:      "tcp_timeout_established",
+	TCPFinWait:          "tcp_timeout_fin_wait",
+	TCPCloseWait:        "tcp_timeout_close_wait",
+	TCPLastAck:          "tcp_timeout_last_ack",
+	TCPTimeWait:         "tcp_timeout_time_wait",
+	TCPClose:            "tcp_timeout_close",
+	TCPSynSent2:         "tcp_timeout_syn_sent2",
+	Unacknowledged:      "tcp_timeout_unacknowledged",
+	UDP:                 "udp_timeout",
+	UDPStream:           "udp_timeout_stream",
+	ICMP:                "icmp_timeout",
+	ICMPv6:              "icmpv6_timeout",
+	GRE:                 "gre_timeout",
+	GREStream:           "gre_timeout_stream",
+	SCTPClosed:          "sctp_timeout_closed",
+	SCTPCookieWait:      "sctp_timeout_cookie_wait",
+	SCTPCookieEchoed:    "sctp_timeout_cookie_echoed",
+	SCTPEstablished:     "sctp_timeout_established",
+	SCTPShutdownSent:    "sctp_timeout_shutdown_sent",
+	SCTPShutdownRecd:    "sctp_timeout_shutdown_recd",
+	SCTPShutdownAckSent: "sctp_timeout_shutdown_ack_sent",
+	SCTPHeartbeatSent:   "sctp_timeout_heartbeat_sent",
+	SCTPHeartbeatAcked:  "sctp_timeout_heartbeat_acked",
+
+	DCCP:    "dccp_timeout",
+	Generic: "generic_timeout",
 }
 
 // Name is the sysctl without net.netfilter.nf_conntrack_, the class's name

@@ -10,18 +10,22 @@ import (
 // look-ups an entry.
 type Rules struct {
 	tcp    [256]rule // by state
+	sctp   [256]rule // by state
 	others [256]rule // by protocol
 }
 
 // Rules returns the rules of a namespace that has these timeouts.
 func (t *Table) Rules() *Rules {
-	return &Rules{tcp: t.tcpRules(), others: t.protocolRules()}
+	return &Rules{tcp: t.tcpRules(), sctp: t.sctpRules(), others: t.protocolRules()}
 }
 
 // Class is the class of an entry that has no timeout of its own.
 func (r *Rules) Class(e *ctnetlink.Entry) Class {
-	if e.Proto == unix.IPPROTO_TCP {
+	switch e.Proto {
+	case unix.IPPROTO_TCP:
 		return r.tcp[e.TCPState].of(e.Status)
+	case unix.IPPROTO_SCTP:
+		return r.sctp[e.SCTPState].of(e.Status)
 	}
 	return r.others[e.Proto].of(e.Status)
 }
@@ -39,7 +43,7 @@ func (r rule) of(status uint32) Class {
 	return r.clear
 }
 
-// protocolRules are the rules of every protocol but TCP. UDP and GRE give the
+// protocolRules are the rules of every protocol but TCP and SCTP. UDP and GRE give the
 // stream's timeout to a packet for which they also set ASSURED
 // (nf_conntrack_udp_packet, nf_conntrack_gre_packet). A protocol without keys is
 // one that the kernel does not know.
@@ -52,9 +56,6 @@ func (t *Table) protocolRules() (rules [256]rule) {
 	rules[unix.IPPROTO_UDPLITE] = stream(UDP, UDPStream)
 	rules[unix.IPPROTO_ICMP] = rule{clear: ICMP}
 	rules[unix.IPPROTO_ICMPV6] = rule{clear: ICMPv6}
-	if t.SCTP {
-		rules[unix.IPPROTO_SCTP] = rule{clear: SCTP}
-	}
 	if t.DCCP {
 		rules[unix.IPPROTO_DCCP] = rule{clear: DCCP}
 	}
@@ -73,6 +74,19 @@ func (t *Table) tcpRules() (rules [256]rule) {
 	}
 	if short := t.Of[Unacknowledged]; short != 0 && short < t.Of[TCPEstablished] {
 		rules[TCPEstablished] = rule{Unacknowledged, TCPEstablished, ctnetlink.StatusSeenReply}
+	}
+	return rules
+}
+
+// sctpRules are the rules by SCTP state (sctp_packet in nf_conntrack_proto_sctp.c).
+func (t *Table) sctpRules() (rules [256]rule) {
+	for state := range rules {
+		switch c := SCTPClosed + Class(state) - ctnetlink.SCTPClosed; {
+		case t.Of[SCTPEstablished] == 0:
+			rules[state] = rule{clear: Generic}
+		case ctnetlink.SCTPClosed <= state && state <= ctnetlink.SCTPHeartbeatAcked:
+			rules[state] = rule{clear: c}
+		}
 	}
 	return rules
 }

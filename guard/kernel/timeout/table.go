@@ -15,8 +15,8 @@ type Table struct {
 	// MaxRetrans is what a TCP entry has in any state, if that is less, whose
 	// segments stay unanswered.
 	MaxRetrans int
-	// SCTP and DCCP are that the kernel tracks the protocol, with keys for its states.
-	SCTP, DCCP bool
+	// DCCP is that the kernel tracks that protocol, with keys for its states.
+	DCCP bool
 }
 
 // Read reads the timeouts of the calling thread's namespace. All are 0 while
@@ -30,12 +30,8 @@ func Read() (t Table, err error) {
 	if t.MaxRetrans, err = optional(prefix + "tcp_timeout_max_retrans"); err != nil {
 		return Table{}, err
 	}
-	associated, err := optional(prefix + "sctp_timeout_established")
-	if err != nil {
-		return Table{}, err
-	}
 	open, err := optional(prefix + "dccp_timeout_open")
-	t.SCTP, t.DCCP = associated != 0, open != 0
+	t.DCCP = open != 0
 	return t, err
 }
 

@@ -16,11 +16,11 @@ const (
 
 // defaults are the timeouts of a fresh kernel without DCCP.
 func defaults() Table {
-	t := Table{MaxRetrans: 300, SCTP: true}
+	t := Table{MaxRetrans: 300}
 	for c, seconds := range map[Class]int{
 		TCPSynSent: 120, TCPSynRecv: 60, TCPEstablished: 432000, TCPFinWait: 120, TCPCloseWait: 60,
 		TCPLastAck: 30, TCPTimeWait: 120, TCPClose: 10, Unacknowledged: 300,
-		UDP: 30, UDPStream: 120, ICMP: 30, ICMPv6: 30, GRE: 30, GREStream: 180, Generic: 600,
+		UDP: 30, UDPStream: 120, ICMP: 30, ICMPv6: 30, GRE: 30, GREStream: 180, SCTPEstablished: 210, Generic: 600,
 	} {
 		t.Of[c] = seconds
 	}
@@ -33,6 +33,9 @@ func TestClassOfEntry(t *testing.T) {
 	}
 	other := func(proto uint8, status uint32) ctnetlink.Entry {
 		return ctnetlink.Entry{Proto: proto, Status: status}
+	}
+	sctp := func(state uint8) ctnetlink.Entry {
+		return ctnetlink.Entry{Proto: unix.IPPROTO_SCTP, SCTPState: state, Status: assured}
 	}
 	table := defaults()
 	rules := table.Rules()
@@ -61,13 +64,38 @@ func TestClassOfEntry(t *testing.T) {
 		{other(unix.IPPROTO_ICMPV6, 0), "icmpv6_timeout"},
 		{other(unix.IPPROTO_GRE, 0), "gre_timeout"},
 		{other(unix.IPPROTO_GRE, assured), "gre_timeout_stream"},
-		{other(unix.IPPROTO_SCTP, assured), "sctp_timeout"},
+		{sctp(ctnetlink.SCTPNone), ""},
+		{sctp(ctnetlink.SCTPClosed), "sctp_timeout_closed"},
+		{sctp(ctnetlink.SCTPCookieWait), "sctp_timeout_cookie_wait"},
+		{sctp(ctnetlink.SCTPCookieEchoed), "sctp_timeout_cookie_echoed"},
+		{sctp(ctnetlink.SCTPEstablished), "sctp_timeout_established"},
+		{sctp(ctnetlink.SCTPShutdownSent), "sctp_timeout_shutdown_sent"},
+		{sctp(ctnetlink.SCTPShutdownRecd), "sctp_timeout_shutdown_recd"},
+		{sctp(ctnetlink.SCTPShutdownAckSent), "sctp_timeout_shutdown_ack_sent"},
+		{sctp(ctnetlink.SCTPHeartbeatSent), "sctp_timeout_heartbeat_sent"},
+		{sctp(ctnetlink.SCTPHeartbeatAcked), "sctp_timeout_heartbeat_acked"},
+		{sctp(200), ""},
 		{other(unix.IPPROTO_DCCP, assured), "generic_timeout"}, // no such keys
 		{other(unix.IPPROTO_ESP, assured), "generic_timeout"},
 	} {
 		if got := rules.Class(&c.e).Name(); got != c.want {
 			t.Errorf("protocol %d, state %d, status %#x: %q, want %q", c.e.Proto, c.e.TCPState, c.e.Status, got, c.want)
 		}
+	}
+}
+
+// A protocol that the kernel has no keys for is tracked by none of its own.
+func TestClassWithoutKeys(t *testing.T) {
+	var bare Table
+	for _, proto := range []uint8{unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_GRE} {
+		e := ctnetlink.Entry{Proto: proto, Status: assured}
+		if got := bare.Rules().Class(&e); got != Generic {
+			t.Errorf("protocol %d: %q", proto, got.Name())
+		}
+	}
+	bare.DCCP = true
+	if got := bare.Rules().Class(&ctnetlink.Entry{Proto: unix.IPPROTO_DCCP}); got != DCCP {
+		t.Errorf("DCCP: %q", got.Name())
 	}
 }
 

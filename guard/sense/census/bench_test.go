@@ -163,6 +163,9 @@ func flow(rng *rand.Rand, client, server uint32) ctnetlink.Entry {
 	if e.Proto == unix.IPPROTO_TCP {
 		e.TCPState = uint8(rng.IntN(10))
 	}
+	if e.Proto == unix.IPPROTO_SCTP {
+		e.SCTPState = uint8(rng.IntN(9))
+	}
 	switch rng.IntN(50) {
 	case 0:
 		e.Offloaded, e.Timeout, e.TCPState = true, 0, 0

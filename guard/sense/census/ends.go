@@ -20,9 +20,13 @@ type ends struct {
 	fetched uint32 // see sketch.fetch
 }
 
-// A waiting entry, with the hashes of its keys.
+// A waiting entry: what of it is counted, with the hashes of its keys.
 type waiting struct {
-	ctnetlink.Entry
+	Orig, Reply                        ctnetlink.Tuple
+	Status                             uint32
+	ReplyZone                          uint16
+	Family                             uint8
+	Proto                              uint8
 	source, destination, service, pool uint64
 	pooled                             bool // it has a pool
 }
@@ -31,11 +35,16 @@ type waiting struct {
 // settle.
 func (t *tally) addEnds(e *ctnetlink.Entry) {
 	w := &t.ends.waiting[t.ends.waits]
-	w.Entry = *e
+	w.take(e)
 	w.prepare(&t.ends.hasher)
 	if t.ends.waits++; t.ends.waits == batch {
 		t.settle()
 	}
+}
+
+func (w *waiting) take(e *ctnetlink.Entry) {
+	w.Orig, w.Reply, w.Status = e.Orig, e.Reply, e.Status
+	w.ReplyZone, w.Family, w.Proto = e.ReplyZone, e.Family, e.Proto
 }
 
 // prepare makes of an entry what it is counted by, and hashes that.

@@ -20,7 +20,7 @@ func (t *tally) fill(r *Report, s scale) {
 	r.Protocols = named(s, t.protocols[:], protocolName)
 	r.States = named(s, t.states[:], stateName)
 	r.Zones = t.zoneRows(s)
-	r.Classes = t.classRows(s)
+	r.Classes = t.classes(s)
 }
 
 func (t *tally) fillKinds(r *Report, s scale) {
@@ -113,25 +113,4 @@ func (t *tally) zoneRows(s scale) []Zone {
 	}
 	slices.SortStableFunc(list, func(a, b Zone) int { return byEntries(a.Figure, b.Figure) })
 	return list[:min(len(list), rows)]
-}
-
-func (t *tally) classRows(s scale) []Class {
-	list := []Class{}
-	for c := timeout.None + 1; c < timeout.Classes; c++ {
-		row := Class{Name: c.Name(), Timeout: t.timeouts.Of[c]}
-		total := 0
-		for bin, n := range t.remaining[c] {
-			if n > 0 {
-				from, to := span(bin)
-				row.Remaining = append(row.Remaining, Bin{From: int(from), To: int(to), Entries: s.entries(int(n))})
-				total += int(n)
-			}
-		}
-		if total > 0 {
-			row.Figure = s.figure(total, 0)
-			list = append(list, row)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b Class) int { return byEntries(a.Figure, b.Figure) })
-	return list
 }

@@ -95,7 +95,8 @@ func TestWaitingHashesKeys(t *testing.T) {
 	first := map[any]uint64{}
 	back := map[uint64]any{}
 	for _, e := range traffic(12, 20_000) {
-		w := waiting{Entry: e}
+		var w waiting
+		w.take(&e)
 		w.prepare(&h)
 		k := keys{source: w.Orig.Src, destination: w.Orig.Dst}
 		w.to(&k.service)

@@ -15,6 +15,7 @@ func (r *Report) Policy() policy.Census {
 		At: r.At, Read: r.Read, Table: r.Table,
 		Closing: r.share(r.Closing), DeadUDP: r.share(r.DeadUDP),
 		Opening: r.share(r.Opening), Idle: r.share(r.Idle),
+		Classes: r.shares(),
 	}
 	for i, s := range r.Sources[:min(len(r.Sources), len(c.Sources))] {
 		c.Sources[i] = policy.Holder{Prefix: s.Prefix, Share: r.share(s.Figure)}
@@ -27,6 +28,23 @@ func (r *Report) Policy() policy.Census {
 		}
 	}
 	return c
+}
+
+// shares are those of classes. A class that is not listed has none that was seen.
+func (r *Report) shares() (of [policy.Timeouts]policy.Share) {
+	listed := map[string]Figure{}
+	for _, c := range r.Classes {
+		listed[c.Name] = c.Figure
+	}
+	unseen := r.scale().figure(0, 0)
+	for c := range policy.Timeouts {
+		figure, ok := listed[c.String()]
+		if !ok {
+			figure = unseen
+		}
+		of[c] = r.share(figure)
+	}
+	return of
 }
 
 // share is a figure with its bounds as shares of the table.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -20,6 +21,7 @@ func TestPolicy(t *testing.T) {
 			{NAT: nat, Dst: dst, Port: 443, Proto: "tcp", Lowest: 1024, Highest: 2000, Figure: figure(500)},
 			{NAT: dst, Figure: figure(20)},
 		},
+		Classes: []Class{{Name: "tcp_timeout_time_wait", Figure: figure(300)}, {Name: "dccp_timeout", Figure: figure(9)}},
 	}
 	for i := range 20 {
 		r.Sources = append(r.Sources, Source{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32), figure(90 - i)})
@@ -32,6 +34,11 @@ func TestPolicy(t *testing.T) {
 		Idle:    policy.Share{Share: .4, Low: .39, High: .41},
 		Pool:    policy.Pool{NAT: nat, Dst: dst, Port: 443, Proto: "tcp", Used: 500, Lowest: 1024, Highest: 2000},
 	}
+	unseen := scale{100, 1000}.figure(0, 0)
+	for c := range want.Classes {
+		want.Classes[c] = policy.Share{High: float64(unseen.High) / 1000}
+	}
+	want.Classes[policy.TCPTimeWait] = want.Opening
 	for i := range want.Sources {
 		n := float64(90 - i)
 		want.Sources[i] = policy.Holder{
@@ -41,6 +48,15 @@ func TestPolicy(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, r.Policy(), addresses); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A policy knows each of its timeouts by the name of the class.
+func TestPolicyKnowsTheClasses(t *testing.T) {
+	for c := range policy.Timeouts {
+		if _, ok := timeout.ByName(c.String()); !ok {
+			t.Errorf("%s is no class", c)
+		}
 	}
 }
 

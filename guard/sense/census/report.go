@@ -116,8 +116,13 @@ type Zone struct {
 type Class struct {
 	Name    string `json:"name"`    // the sysctl without nf_conntrack_: "tcp_timeout_time_wait"
 	Timeout int    `json:"timeout"` // seconds, the sysctl's value now; 0 if the kernel has no such key
+	// Others are shorter timeouts that entries of the class may run on instead, in
+	// seconds and ascending. An entry with no more left does not tell which it is.
+	Others []int `json:"others"`
 	Figure
-	// Remaining is the histogram of seconds left, without empty bins.
+	// Remaining is the histogram of seconds left, without empty bins. No bin has
+	// Timeout in its midst: what is beyond took its time from somebody's policy, or
+	// from this sysctl when it was longer.
 	Remaining []Bin `json:"remaining"`
 }
 
@@ -126,4 +131,5 @@ type Bin struct {
 	From    int `json:"from"`
 	To      int `json:"to"`
 	Entries int `json:"entries"`
+	Assured int `json:"assured"` // of them
 }

@@ -75,7 +75,7 @@ func TestClassRows(t *testing.T) {
 	if waits.Name != "tcp_timeout_time_wait" || waits.Timeout != 120 || waits.Figure != exactly(5, 8) {
 		t.Errorf("%+v", waits)
 	}
-	want := []Bin{{3, 3, 2}, {96, 103, 2}, {480, 511, 1}}
+	want := []Bin{{3, 3, 2, 0}, {96, 103, 2, 0}, {480, 511, 1, 0}}
 	for i, b := range waits.Remaining {
 		if len(waits.Remaining) != len(want) || b != want[i] {
 			t.Errorf("bins %+v, want %+v", waits.Remaining, want)

@@ -26,7 +26,8 @@ type tally struct {
 	offloaded uint32
 	ipv6      uint32
 
-	remaining [timeout.Classes]histogram
+	remaining [timeout.Classes][2]histogram // of entries that are not assured, and of those that are
+	longer    [timeout.Classes][2]uint32    // those of them that have more left than the timeout
 	silent    [timeout.Classes]uint32
 
 	sources      *sketch[ctnetlink.Addr]
@@ -37,6 +38,7 @@ type tally struct {
 
 	timeouts timeout.Table
 	rules    timeout.Rules
+	whole    [timeout.Classes]uint32 // seconds, the timeout
 	silences [timeout.Classes]silence
 }
 
@@ -50,6 +52,7 @@ func newTally(t timeout.Table) *tally {
 		ends:         ends{hasher: newHasher()},
 		timeouts:     t,
 		rules:        *t.Rules(),
+		whole:        wholes(&t),
 		silences:     silences(&t),
 	}
 }
@@ -93,7 +96,11 @@ func (t *tally) addTimeout(e *ctnetlink.Entry) {
 		return
 	}
 	c := t.rules.Class(e)
-	t.remaining[c][bin(e.Timeout)]++
+	assured := e.Status / ctnetlink.StatusAssured & 1
+	t.remaining[c][assured][bin(e.Timeout)]++
+	if e.Timeout > t.whole[c] {
+		t.longer[c][assured]++
+	}
 	if t.silences[c].holds(e.Timeout) {
 		t.silent[c]++
 	}
@@ -107,6 +114,7 @@ func (t *tally) reset() {
 	clear(t.zones[:])
 	clear(t.kinds[:])
 	clear(t.remaining[:])
+	clear(t.longer[:])
 	clear(t.silent[:])
 	t.sources.reset()
 	t.destinations.reset()

@@ -17,12 +17,13 @@ import (
 
 // defaults are the timeouts of a fresh kernel.
 func defaults() timeout.Table {
-	t := timeout.Table{MaxRetrans: 300, SCTP: true}
+	t := timeout.Table{MaxRetrans: 300}
 	for c, seconds := range map[timeout.Class]int{
 		timeout.TCPSynSent: 120, timeout.TCPSynRecv: 60, timeout.TCPEstablished: 432000, timeout.TCPFinWait: 120,
 		timeout.TCPCloseWait: 60, timeout.TCPLastAck: 30, timeout.TCPTimeWait: 120, timeout.TCPClose: 10,
 		timeout.Unacknowledged: 300, timeout.UDP: 30, timeout.UDPStream: 120, timeout.ICMP: 30, timeout.ICMPv6: 30,
-		timeout.GRE: 30, timeout.GREStream: 180, timeout.Generic: 600,
+		timeout.GRE: 30, timeout.GREStream: 180, timeout.SCTPEstablished: 210,
+		timeout.Generic: 600,
 	} {
 		t.Of[c] = seconds
 	}

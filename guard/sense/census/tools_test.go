@@ -138,8 +138,12 @@ func parseListed(words []string) (e ctnetlink.Entry, err error) {
 		case "mark":
 			e.Mark = uint32(number(value, 32))
 		case "zone", "zone-orig", "zone-reply":
-			if e.Zone = uint16(number(value, 16)); key != "zone-orig" {
+			e.Zone = uint16(number(value, 16))
+			if key != "zone-orig" {
 				e.ReplyZone = e.Zone
+			}
+			if key != "zone-reply" {
+				e.OrigZone = e.Zone
 			}
 		case "[UNREPLIED]":
 			e.Status &^= ctnetlink.StatusSeenReply
@@ -147,17 +151,21 @@ func parseListed(words []string) (e ctnetlink.Entry, err error) {
 			e.Status |= ctnetlink.StatusAssured
 		case "use":
 		default:
-			state := slices.Index(states, word)
+			names, of := states, &e.TCPState
+			if e.Proto == unix.IPPROTO_SCTP {
+				names, of = sctpStates, &e.SCTPState
+			}
+			state := slices.Index(names, word)
 			if state < 0 {
 				return e, fmt.Errorf("what is %q?", word)
 			}
-			if e.Proto == unix.IPPROTO_TCP {
-				e.TCPState = uint8(state)
-			}
+			*of = uint8(state)
 		}
 	}
 	return e, err
 }
+
+var sctpStates = strings.Fields("NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT")
 
 // walked is a walk of a gateway's table.
 func walked(t *testing.T, g *lab.Gateway) (list []ctnetlink.Entry) {
