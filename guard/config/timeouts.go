@@ -82,13 +82,12 @@ func (r *reading) checkTimeouts() {
 // checkRFC refuses a floor below what an RFC requires of a NAT, unless the file
 // says that it is meant.
 func (r *reading) checkRFC(t policy.Timeout, least span, rfc string) {
-	floor := timeoutTable(t) + ".floor"
-	v, seen := r.seen[floor]
 	waived := r.seen[belowRFCKey].any == true || r.bad[belowRFCKey] || r.draft.mentions(belowRFCKey)
-	if !seen || r.bad[floor] || waived || r.file.Policy.ShortenTimeouts.Floors[t].Floor >= least {
+	if waived || r.file.Policy.ShortenTimeouts.Floors[t].Floor >= least {
 		return
 	}
-	r.report(v.at, floor, fmt.Sprintf("%s, requires %s at least; less needs below_rfc = true in [%s]",
+	floor := timeoutTable(t) + ".floor"
+	r.report(r.seen[floor].at, floor, fmt.Sprintf("%s, requires %s at least; less needs below_rfc = true in [%s]",
 		rfc, policy.Short(least), timeoutsTable))
 }
 
