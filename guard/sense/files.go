@@ -9,6 +9,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/stat"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -22,6 +23,7 @@ const (
 // files is the kernel as a source.
 type files struct {
 	count, max, buckets *sysctl.File
+	timeouts            [policy.Timeouts]*sysctl.File // nil for one that this kernel does not have
 	counters            *stat.Reader
 	memory              *meminfo.File
 	opened              []io.Closer
@@ -53,6 +55,9 @@ func (f *files) openAll(namespace string) (err error) {
 		if err := f.number(&f.count, keyCount); err != nil {
 			return err
 		}
+		if err := f.openTimeouts(); err != nil {
+			return err
+		}
 		return f.openCounters()
 	})
 	if err != nil {
@@ -82,6 +87,20 @@ func (f *files) number(place **sysctl.File, key string) error {
 	return nil
 }
 
+// openTimeouts opens those of the calling thread's namespace.
+func (f *files) openTimeouts() error {
+	for t := range policy.Timeouts {
+		class, ok := timeout.ByName(t.String())
+		if !ok {
+			return fmt.Errorf("no sysctl belongs to %s", t)
+		}
+		if err := f.number(&f.timeouts[t], class.Key()); err != nil && !errors.Is(err, ErrAbsent) {
+			return err
+		}
+	}
+	return nil
+}
+
 // openCounters opens the counters of the calling thread's namespace.
 func (f *files) openCounters() error {
 	reader, err := stat.Open()
@@ -107,6 +126,14 @@ func (f *files) read(into *policy.Snapshot) (err error) {
 	}
 	if into.MemAvailable, err = f.memory.Available(); err != nil {
 		return err
+	}
+	for t, file := range f.timeouts {
+		if file == nil {
+			continue
+		}
+		if into.Timeouts[t], err = file.Int(); err != nil {
+			return err
+		}
 	}
 	// The counters are last: a reading that fails must not swallow increments.
 	counted, err := f.counters.Read()

@@ -2,9 +2,11 @@ package sense
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +58,39 @@ func TestRootReadsTheGlobalFigures(t *testing.T) {
 		return
 	}
 	t.Error("max and buckets never stood still")
+}
+
+// Each namespace has timeouts of its own.
+func TestRootReadsTheTimeouts(t *testing.T) {
+	path := netnstest.New(t)
+	s := sensor(t, path)
+	there := read(t, s).Timeouts
+	want := [policy.Timeouts]int{}
+	inside(t, path, func() error {
+		for x := range policy.Timeouts {
+			key := "net.netfilter.nf_conntrack_" + x.String()
+			if _, err := sysctl.Read(key); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			want[x] = 1000 + int(x)
+			if err := sysctl.Write(key, strconv.Itoa(want[x])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if want[policy.TCPTimeWait] == 0 || want[policy.UDP] == 0 {
+		t.Fatal("this kernel has no timeouts")
+	}
+	got := read(t, s).Timeouts
+	if got != want {
+		t.Errorf("read %v, want %v", got, want)
+	}
+	for x := range policy.Timeouts {
+		if (there[x] == 0) != (want[x] == 0) || there[x] == want[x] {
+			t.Errorf("%s was %d before", x, there[x])
+		}
+	}
 }
 
 func TestRootReadAllocatesNothing(t *testing.T) {
