@@ -38,9 +38,9 @@ func (b *Batch) answers(p *part, bad *failures) error {
 			return p.unfinished(bad, lost)
 		case err == nil, errors.Is(err, unix.EINTR):
 			if until.IsZero() {
-				until = time.Now().Add(patience)
+				until = time.Now().Add(b.patience)
 			} else if time.Now().After(until) {
-				return fmt.Errorf("the kernel's answers did not come within %v: %w", patience, os.ErrDeadlineExceeded)
+				return fmt.Errorf("the kernel's answers did not come within %v: %w", b.patience, os.ErrDeadlineExceeded)
 			}
 		default:
 			return os.NewSyscallError("recvmsg", err)

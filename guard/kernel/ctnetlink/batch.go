@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,7 @@ type Batch struct {
 	socket   socket
 	receive  receive
 	transmit func([]byte) error
+	patience time.Duration // with messages of others
 }
 
 // Sent says what became of the changes.
@@ -61,7 +63,7 @@ func OpenBatch() (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Batch{fd: fd, port: port, part: partSize}
+	b := &Batch{fd: fd, port: port, part: partSize, patience: patience}
 	b.socket.wire(fd)
 	b.receive, b.transmit = b.socket.poll, b.write
 	if err = b.makeRoom(); err == nil {
@@ -230,6 +232,9 @@ func (b *Batch) sendPart(p *part, sent *Sent) error {
 	var bad failures
 	if err := b.answers(p, &bad); err != nil {
 		return err
+	}
+	if bad.deletes > p.deletes || bad.retimes > p.retimes {
+		return fmt.Errorf("%d failures of %d deletes and %d of %d other changes", bad.deletes, p.deletes, bad.retimes, p.retimes)
 	}
 	sent.Deleted += p.deletes - bad.deletes
 	sent.Retimed += p.retimes - bad.retimes
