@@ -98,15 +98,25 @@ func (e *Executor) Judge(id int, outcome string) (ledger.Change, error) {
 	return c, nil
 }
 
-// Walked records a walk over the table that was made for a change.
+// Walking records that a walk over the table begins for a change, before it does:
+// without that record there must be none that changes the time of entries.
+func (e *Executor) Walking(id int, retimes bool) (ledger.Change, error) {
+	return e.withWalk(e.ledger.Walking(id, retimes))
+}
+
+// Walked records what a walk over the table for a change came to.
 func (e *Executor) Walked(id int, w ledger.Walk) (ledger.Change, error) {
-	c, err := e.ledger.Walked(id, w)
+	return e.withWalk(e.ledger.Walked(id, w))
+}
+
+// withWalk gives a change that is owed to the ledger the walk that was recorded.
+func (e *Executor) withWalk(c ledger.Change, err error) (ledger.Change, error) {
 	if err != nil {
 		return c, err
 	}
-	if d, ok := e.owed[id]; ok {
+	if d, ok := e.owed[c.ID]; ok {
 		d.change.Walk = c.Walk
-		e.owed[id] = d
+		e.owed[c.ID] = d
 		e.owedGen++
 	}
 	return c, nil

@@ -136,6 +136,9 @@ func TestOwedChangeIsWalkedFor(t *testing.T) {
 		t.Fatalf("walked on a full disk: %v", err)
 	}
 	f.full = false
+	if c, err := f.Walking(1, true); err != nil || !c.Walk.Running || !f.Changes()[0].Walk.Running {
+		t.Fatalf("%+v, %v", c.Walk, err)
+	}
 	if c, err := f.Walked(1, walk); err != nil || c.Walk.Read != 7 {
 		t.Fatalf("%+v, %v", c.Walk, err)
 	}

@@ -50,6 +50,8 @@ func shorten(w *world) {
 	w.mend(err)
 	for _, c := range []ledger.Change{first, second} {
 		if c.ID > 0 {
+			_, err = w.Walking(c.ID, true)
+			w.mend(err)
 			_, err = w.Walked(c.ID, ledger.Walk{Done: true, Read: 9, Classes: []ledger.Count{{Class: "udp_timeout", Deleted: 4}}})
 			w.mend(err)
 		}

@@ -83,6 +83,7 @@ func fill(t testing.TB, l *Ledger) {
 			ok(l.Judge(c.ID, "helped"))
 		}
 		if len(path) > 1 {
+			ok(l.Walking(c.ID, true))
 			ok(l.Walked(c.ID, Walk{Note: "cut short", Read: 7, Took: 0.25, Classes: counts("udp_timeout", 1, 2)}))
 			ok(l.Walked(c.ID, Walk{Done: true, Read: 9, Took: 0.5, Classes: counts("udp_timeout", 10, 20)}))
 		}
@@ -194,6 +195,7 @@ func TestRefusesSenselessSteps(t *testing.T) {
 		"unknown state":            func() (Change, error) { return l.Step(c.ID, "gone", "") },
 		"outcome of no change":     func() (Change, error) { return l.Judge(99, "helped") },
 		"walk of no change":        func() (Change, error) { return l.Walked(99, Walk{Done: true}) },
+		"walk for no change":       func() (Change, error) { return l.Walking(99, true) },
 		"change without edits":     func() (Change, error) { return l.Intend(Change{Measure: "raise-max"}) },
 		"change too long to store": func() (Change, error) { return l.Intend(change(strings.Repeat("9", maxLine))) },
 	} {

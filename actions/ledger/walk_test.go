@@ -25,7 +25,7 @@ func TestWalksAddUp(t *testing.T) {
 	must(t)(l.Step(c.ID, Yielded, "")) // a walk may end after its change
 	c = must(t)(l.Walked(c.ID, Walk{Done: true, Read: 10, Took: 0.25, Classes: []Count{{"gre_timeout", 5, 0}, {"udp_timeout", 10, 20}}}))
 	want := Walk{
-		Done: true, Walks: 2, Read: 110, Took: 0.75, Wall: time.Unix(1_800_000_005, 0).UTC(),
+		Done: true, Retimes: true, Walks: 2, Read: 110, Took: 0.75, Wall: time.Unix(1_800_000_005, 0).UTC(),
 		Classes: []Count{{"udp_timeout", 11, 22}, {"icmp_timeout", 3, 4}, {"gre_timeout", 5, 0}},
 	}
 	if d := cmp.Diff(want, *c.Walk); d != "" {
@@ -34,6 +34,32 @@ func TestWalksAddUp(t *testing.T) {
 	if d := cmp.Diff(first, *shared[0].Walk); d != "" || first.Walks != 1 || first.Classes[0].Deleted != 1 {
 		t.Errorf("what a reader holds has changed: %s", d)
 	}
+}
+
+// A walk that was begun is known to have been, whatever became of it.
+func TestWalkThatIsNotHeardOfAgain(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{})
+	c := must(t)(l.Intend(change("131072")))
+	c = must(t)(l.Walking(c.ID, true))
+	if w := c.Walk; !w.Running || w.Done || !w.Retimes || w.Walks != 1 {
+		t.Fatalf("begun: %+v", w)
+	}
+	l.Close() // killed
+	l = open(t, dir, Options{Bound: 1})
+	c = must(t)(l.Walking(c.ID, false))
+	if w := c.Walk; !w.Running || !w.Retimes || w.Walks != 2 {
+		t.Fatalf("begun again: %+v", w)
+	}
+	c = must(t)(l.Walked(c.ID, Walk{Done: true, Read: 5, Classes: counts("udp_timeout", 1, 0)}))
+	if w := c.Walk; w.Running || !w.Done || !w.Retimes || w.Walks != 2 || w.Read != 5 {
+		t.Errorf("ended: %+v", w)
+	}
+	got, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "on disk", got, l.Changes())
 }
 
 // Compacting keeps what is folded, and what was walked after adds to it.
