@@ -100,6 +100,9 @@ func (f *failures) count(typ uint16, errno unix.Errno) {
 		f.deletes++
 	case ctNew:
 		f.retimes++
+	default: // the end of the part
+		f.refusal = errno
+		return
 	}
 	if errno == unix.ENOENT || errno == unix.ETIME {
 		f.gone++

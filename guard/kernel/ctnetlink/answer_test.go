@@ -147,9 +147,10 @@ func TestBatchParts(t *testing.T) {
 
 // Whatever the kernel answers, each change is counted once or there is an error.
 func FuzzAnswers(f *testing.F) {
-	f.Add(streamed(says(1, ctDelete, -2), says(3, ctNew, -1), says(4, 1, 0)))
-	f.Add(streamed(says(1, ctDelete, -2), says(1, ctDelete, -2), says(2, ctNew, -2), says(4, 1, 0)))
-	f.Add(streamed(reception{sender: 2}, says(4, 1, 0)))
+	f.Add(streamed(says(1, ctDelete, -2), says(3, ctNew, -1), says(4, unix.NLMSG_NOOP, 0)))
+	f.Add(streamed(says(1, ctDelete, -2), says(1, ctDelete, -2), says(2, ctNew, -2), says(4, unix.NLMSG_NOOP, 0)))
+	f.Add(streamed(reception{sender: 2}, says(4, unix.NLMSG_NOOP, 0)))
+	f.Add(streamed(says(4, unix.NLMSG_NOOP, -2), says(4, unix.NLMSG_NOOP, 0)))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		sent, err := kernelSays(t, unstreamed(stream)...).Send(t.Context())
 		if sum := sent.Deleted + sent.Retimed + sent.Gone + sent.Refused; err == nil && sum != 3 || err != nil && sent != (Sent{}) {
