@@ -48,7 +48,7 @@ type Guard struct {
 	StateDir string
 
 	scouting scouting
-	living   context.Context // ends when the daemon stops, for the scout
+	living   context.Context // ends when the daemon stops, for the scout and the walk
 	leave    func()
 	saved    time.Duration // when the baseline was saved
 	saving   chan error    // what comes of saving it, nil when it is not being saved
@@ -98,6 +98,7 @@ func (g *Guard) Start() {
 		return
 	}
 	g.settle(g.Actions.Recover)
+	g.lift("left by a run that guarded another namespace", g.elsewhere)
 }
 
 // settle reports changes that were found open and have come further.
@@ -146,7 +147,7 @@ func (g *Guard) changes() []policy.Change {
 		return nil
 	}
 	if gen := g.Actions.Generation(); !g.recalled.known || gen != g.recalled.generation {
-		g.recalled = recalled{generation: gen, known: true, changes: Recall(g.Actions.Changes(), g.Ledger.Boot())}
+		g.recalled = recalled{generation: gen, known: true, changes: Recall(g.Actions.Changes(), g.Ledger.Boot(), g.Namespace)}
 	}
 	return g.recalled.changes
 }

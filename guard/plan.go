@@ -6,33 +6,52 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 // plan turns a decision to act into a change. It is the only place where the
 // words of the policy meet those of the kernel.
 func plan(d policy.Decision, namespace string) (ledger.Change, error) {
-	key, err := key(d.Measure)
+	edits, err := edits(d, namespace)
 	if err != nil {
-		return ledger.Change{}, err
+		return ledger.Change{}, fmt.Errorf("plan %q: %w", d.Measure, err)
 	}
-	return ledger.Change{
+	c := ledger.Change{
 		Measure:   string(d.Measure),
 		Episode:   d.Episode,
 		Cause:     string(d.Cause),
 		Reason:    d.Reason,
 		Namespace: namespace,
-		Edits:     []ledger.Edit{{Key: key, Before: strconv.Itoa(d.From), After: strconv.Itoa(d.To)}},
-	}, nil
+		Edits:     edits,
+	}
+	if d.Measure == policy.ShortenTimeouts {
+		c.Level = d.To
+	}
+	return c, nil
 }
 
-// key names the kernel value that a measure changes.
-func key(m policy.Measure) (string, error) {
-	switch m {
-	case policy.RaiseMax:
-		return actions.MaxKey, nil
-	case policy.GrowBuckets:
-		return actions.BucketsKey, nil
+// edits are the kernel values that a decision is about, as they are and as it would
+// have them.
+func edits(d policy.Decision, namespace string) (list []ledger.Edit, err error) {
+	edit := func(key string, from, to int) {
+		list = append(list, ledger.Edit{Key: key, Before: strconv.Itoa(from), After: strconv.Itoa(to)})
 	}
-	return "", fmt.Errorf("plan %q: no kernel value belongs to this measure", m)
+	switch d.Measure {
+	case policy.RaiseMax:
+		edit(actions.MaxKey, d.From, d.To)
+	case policy.GrowBuckets:
+		edit(actions.BucketsKey, d.From, d.To)
+	case policy.ShortenTimeouts:
+		for _, t := range d.Timeouts {
+			class, ok := timeout.ByName(t.Name)
+			if !ok {
+				return nil, fmt.Errorf("no kernel value is named %s", t.Name)
+			}
+			edit(actions.TimeoutKey(namespace, class), t.From, t.To)
+		}
+	default:
+		return nil, fmt.Errorf("no kernel value belongs to this measure")
+	}
+	return list, nil
 }

@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"slices"
 	"strconv"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -11,31 +13,67 @@ import (
 // must know: cooldowns and back-offs rest on the newest.
 const closedKept = 32
 
-// Recall shows the policy the changes of a boot: those in force, those yielded,
-// and the newest that have ended.
-func Recall(all []ledger.Change, boot string) []policy.Change {
+// Recall shows the policy the changes of a boot to what a guardian of that namespace
+// writes: those in force, those that have lost something to somebody else, and the
+// newest that have ended.
+func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 	var out []policy.Change
+	level := 0 // of the open change before
 	for i, c := range all {
-		p, ok := recall(c)
+		p, ok := recall(c, namespace)
 		if !ok || c.Boot != boot {
 			continue
 		}
-		if p.State == policy.Applied || p.State == policy.Yielded || i >= len(all)-closedKept {
+		if p.Measure == policy.ShortenTimeouts {
+			p.Before = level
+			if p.State == policy.Applied {
+				level = p.After
+			}
+		}
+		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || i >= len(all)-closedKept {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// recall translates one change. One that is not about a single number is none of
-// the policy's business, and left out.
-func recall(c ledger.Change) (policy.Change, bool) {
-	before, after, numeric := values(c)
-	state := stateOf(c.State)
-	return policy.Change{
-		ID: c.ID, Measure: policy.Measure(c.Measure), State: state, Episode: c.Episode, Cause: policy.Cause(c.Cause),
-		Before: before, After: after, At: c.Since, Outcome: policy.Outcome(c.Outcome),
-	}, numeric && state != ""
+// recall translates one change. One that is not about a number is none of the
+// policy's business, and left out.
+func recall(c ledger.Change, namespace string) (p policy.Change, ok bool) {
+	p = policy.Change{
+		ID: c.ID, Measure: policy.Measure(c.Measure), State: stateOf(c.State), Episode: c.Episode, Cause: policy.Cause(c.Cause),
+		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome),
+	}
+	if p.Measure == policy.ShortenTimeouts {
+		ok = recallTimeouts(&p, c, namespace)
+	} else {
+		p.Before, p.After, ok = values(c)
+	}
+	return p, ok && p.State != ""
+}
+
+// recallTimeouts fills in those of a change to timeouts of a namespace.
+func recallTimeouts(p *policy.Change, c ledger.Change, namespace string) bool {
+	p.After = c.Level
+	for _, e := range c.Edits {
+		where, class, ok := actions.ParseTimeoutKey(e.Key)
+		t, known := policy.TimeoutNamed(class.Name())
+		before, after, numeric := numbersOf(e)
+		if !ok || !known || !numeric || where != namespace {
+			return false
+		}
+		if p.Lost[t] = slices.Contains(c.Yielded, e.Key) || c.State == ledger.Yielded; !p.Lost[t] {
+			p.Timeouts[t] = policy.TimeoutEdit{Before: before, After: after}
+		}
+	}
+	if w := c.Walk; w != nil {
+		p.Walk.Done = w.Done
+		for _, n := range w.Classes {
+			p.Walk.Deleted += n.Deleted
+			p.Walk.Retimed += n.Retimed
+		}
+	}
+	return true
 }
 
 // values are the numbers of a change to one number.
@@ -43,8 +81,12 @@ func values(c ledger.Change) (before, after int, ok bool) {
 	if len(c.Edits) != 1 {
 		return 0, 0, false
 	}
-	before, errBefore := strconv.Atoi(c.Edits[0].Before)
-	after, errAfter := strconv.Atoi(c.Edits[0].After)
+	return numbersOf(c.Edits[0])
+}
+
+func numbersOf(e ledger.Edit) (before, after int, ok bool) {
+	before, errBefore := strconv.Atoi(e.Before)
+	after, errAfter := strconv.Atoi(e.After)
 	return before, after, errBefore == nil && errAfter == nil
 }
 

@@ -45,18 +45,26 @@ func confidence(d policy.Decision) string {
 }
 
 // ofDecision adds what a decision would write.
-func ofDecision(d policy.Decision) []slog.Attr {
-	attrs := numbers(d)
-	if k, err := key(d.Measure); err == nil {
-		attrs = append(attrs, slog.String("TARGET", k), slog.Int("BEFORE", d.From), slog.Int("AFTER", d.To))
+func (g *Guard) ofDecision(d policy.Decision) []slog.Attr {
+	list, err := edits(d, g.Namespace)
+	if err != nil { // it is about no value
+		return numbers(d)
 	}
-	return attrs
+	return append(numbers(d), ofEdits(list)...)
 }
 
 // ofChange adds what a change wrote.
 func ofChange(c ledger.Change) []slog.Attr {
 	attrs := []slog.Attr{slog.Int("CHANGE_ID", c.ID)}
-	for _, e := range c.Edits {
+	if c.Level > 0 {
+		attrs = append(attrs, slog.Int("LEVEL", c.Level))
+	}
+	return append(attrs, ofEdits(c.Edits)...)
+}
+
+// ofEdits are the fields of each value: the journal keeps all of a name.
+func ofEdits(list []ledger.Edit) (attrs []slog.Attr) {
+	for _, e := range list {
 		attrs = append(attrs, slog.String("TARGET", e.Key), slog.String("BEFORE", e.Before), slog.String("AFTER", e.After))
 	}
 	return attrs
@@ -69,7 +77,7 @@ func (g *Guard) reportDecision(d policy.Decision) {
 	case policy.Open, policy.Diagnose, policy.Advised, policy.Bounded:
 		level = slog.LevelWarn
 	}
-	g.log(level, reported[d.Verb], Sentence(d), ofDecision(d)...)
+	g.log(level, reported[d.Verb], Sentence(d), g.ofDecision(d)...)
 }
 
 func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
@@ -80,9 +88,8 @@ func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
 // found to be somebody else's by now.
 func (g *Guard) reportEnded(d policy.Decision, c ledger.Change) {
 	level, e, message := journald.LevelNotice, eventUndone, fmt.Sprintf("change %d undone: %s", c.ID, d.Reason)
-	if before, after, ok := values(c); ok {
-		d.From, d.To = after, before
-		message = fmt.Sprintf("change %d undone: %s: %s", c.ID, act(d), d.Reason)
+	if what := back(c); what != "" {
+		message = fmt.Sprintf("change %d undone: %s: %s", c.ID, what, d.Reason)
 	}
 	if c.State != ledger.Undone {
 		level, e, message = slog.LevelWarn, eventYielded, fmt.Sprintf("change %d %s: %s", c.ID, c.State, c.Note)
@@ -92,7 +99,7 @@ func (g *Guard) reportEnded(d policy.Decision, c ledger.Change) {
 }
 
 func (g *Guard) reportJudged(d policy.Decision) {
-	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.String("OUTCOME", string(d.Outcome)))
+	attrs := append(g.ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.String("OUTCOME", string(d.Outcome)))
 	g.log(slog.LevelInfo, eventJudged, fmt.Sprintf("change %d %s: %s", d.Change, d.Outcome, d.Reason), attrs...)
 }
 
@@ -102,7 +109,7 @@ func (g *Guard) reportYielded(d policy.Decision) {
 }
 
 func (g *Guard) reportFailed(d policy.Decision, id int, err error) {
-	attrs := append(ofDecision(d), slog.Int("CHANGE_ID", id), slog.String("ERROR", err.Error()))
+	attrs := append(g.ofDecision(d), slog.Int("CHANGE_ID", id), slog.String("ERROR", err.Error()))
 	level, message := slog.LevelError, fmt.Sprintf("%s of %s failed: %v", d.Verb, d.Measure, err)
 	if errors.Is(err, actions.ErrUnsafe) {
 		level, message = slog.LevelInfo, fmt.Sprintf("%s of %s waits: %v", d.Verb, d.Measure, err)

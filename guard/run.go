@@ -15,8 +15,8 @@ import (
 )
 
 // Run ticks until ctx ends. A value on reload has the policy read again by load.
-// At the end capacity stays: changes in force are left to the next start, which
-// undoes them when their time comes.
+// At the end capacity stays: such changes are left to the next start, which undoes
+// them when their time comes. What restricts the traffic is lifted.
 func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, load func() (config.File, error)) error {
 	g.Start()
 	g.reportStarted()
@@ -27,6 +27,7 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 		case <-ctx.Done():
 			n.stopping()
 			g.dismiss()
+			g.lift("the guardian stops", everyChange)
 			g.keepBaselineNow()
 			g.reportStopped()
 			return nil

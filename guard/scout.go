@@ -71,6 +71,9 @@ func (g *Guard) sendOut(now time.Duration) {
 	case g.state.WantsCensus(&g.Config, s.asked, now):
 		s.asked, s.out = now, true
 		ctx, config := g.living, g.Config
+		if g.state.Episode.Name == "" { // an undo asks what is in the table, not who fills it
+			config.Census.CountNew = policy.CountNever
+		}
 		g.send(func() (back sight) {
 			back.Sight, back.err = g.Scout.Look(ctx, config)
 			return back

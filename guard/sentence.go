@@ -2,7 +2,10 @@ package guard
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -40,12 +43,50 @@ func Diagnosis(c policy.Cause, p policy.Pattern, confidence float64) string {
 	return fmt.Sprintf("%s (%s)", c, sure)
 }
 
-// act says what a decision does to its number.
+// act says what a decision does.
 func act(d policy.Decision) string {
+	if d.Measure == policy.ShortenTimeouts {
+		verb := fmt.Sprintf("shorten timeouts to level %d of %d", d.To, policy.TopLevel)
+		if d.To < d.From {
+			verb = fmt.Sprintf("give timeouts back, level %d to %d", d.From, d.To)
+		}
+		return verb + ": " + timeouts(d.Timeouts)
+	}
 	name := map[policy.Measure]string{policy.RaiseMax: "nf_conntrack_max", policy.GrowBuckets: "nf_conntrack_buckets"}[d.Measure]
 	verb := "raise"
 	if d.To < d.From {
 		verb = "lower"
 	}
 	return fmt.Sprintf("%s %s from %s to %s", verb, name, policy.Number(d.From), policy.Number(d.To))
+}
+
+// timeouts lists what becomes of some timeouts.
+func timeouts(list []policy.TimeoutChange) string {
+	var parts []string
+	for _, t := range list {
+		parts = append(parts, fmt.Sprintf("%s %s → %s", t.Name, policy.TimeoutText(t.From), policy.TimeoutText(t.To)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// back says what taking a change back has done, nothing where its values are no
+// numbers. Timeouts that are somebody else's by now are not among them.
+func back(c ledger.Change) string {
+	d := policy.Decision{Measure: policy.Measure(c.Measure)}
+	if d.Measure != policy.ShortenTimeouts {
+		before, after, ok := values(c)
+		if d.From, d.To = after, before; !ok {
+			return ""
+		}
+		return act(d)
+	}
+	for _, e := range c.Ours() {
+		_, class, known := actions.ParseTimeoutKey(e.Key)
+		before, after, ok := numbersOf(e)
+		if !known || !ok {
+			return ""
+		}
+		d.Timeouts = append(d.Timeouts, policy.TimeoutChange{Name: class.Name(), From: after, To: before})
+	}
+	return "give timeouts back: " + timeouts(d.Timeouts)
 }

@@ -168,3 +168,8 @@ func Default() Config {
 		},
 	}
 }
+
+// Established reports whether silent connections may be ended, too.
+func (m *ShortenTimeoutsConfig) Established() bool {
+	return m.Mode == Act && m.Floors[TCPEstablished].Mode == Act
+}

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// topLevel is the level at which timeouts are at their floors. So few make a journal
+// TopLevel is the level at which timeouts are at their floors. So few make a journal
 // line each worth reading.
-const topLevel = 4
+const TopLevel = 4
 
 // level is the level for a utilization. Between the marks timeouts are scaled linearly,
 // as pf does between adaptive.start and adaptive.end, in steps of a quarter of the way.
 func (m *ShortenTimeoutsConfig) level(utilization float64) int {
 	way := (utilization - m.Start) / (m.End - m.Start)
-	return int(math.Floor(topLevel * min(max(way, 0), 1)))
+	return int(math.Floor(TopLevel * min(max(way, 0), 1)))
 }
 
 // mark is the utilization at which a level begins.
 func (m *ShortenTimeoutsConfig) mark(level int) float64 {
-	return m.Start + (m.End-m.Start)*float64(level)/topLevel
+	return m.Start + (m.End-m.Start)*float64(level)/TopLevel
 }
 
 // relaxed is how far utilization must be under the mark of a level before it is left,
@@ -28,7 +28,7 @@ const relaxed = 0.5
 // leaves reports whether a utilization is well under the mark of the level above one
 // that is to be gone back to.
 func (m *ShortenTimeoutsConfig) leaves(utilization float64, to int) bool {
-	step := (m.End - m.Start) / topLevel
+	step := (m.End - m.Start) / TopLevel
 	return utilization < m.mark(to+1)-relaxed*step
 }
 
@@ -38,5 +38,5 @@ func (f *FloorConfig) scaled(normal, level int) int {
 	if floor >= normal {
 		return normal
 	}
-	return normal - (normal-floor)*level/topLevel
+	return normal - (normal-floor)*level/TopLevel
 }

@@ -30,8 +30,8 @@ func TestLevels(t *testing.T) {
 			t.Errorf("at %g the level %d is left at once", tc.utilization, level)
 		}
 	}
-	if f := (FloorConfig{Floor: time.Minute}); f.scaled(30, topLevel) != 30 {
-		t.Errorf("a timeout under its floor became %d", f.scaled(30, topLevel))
+	if f := (FloorConfig{Floor: time.Minute}); f.scaled(30, TopLevel) != 30 {
+		t.Errorf("a timeout under its floor became %d", f.scaled(30, TopLevel))
 	}
 }
 
@@ -125,7 +125,7 @@ func approved(t *rapid.T, m *sim, d Decision, before *Snapshot) {
 		return
 	}
 	c := &m.cfg.ShortenTimeouts
-	if m.cfg.Mode != Act || len(d.Timeouts) == 0 || d.To > topLevel || d.To < d.From {
+	if m.cfg.Mode != Act || len(d.Timeouts) == 0 || d.To > TopLevel || d.To < d.From {
 		t.Fatalf("%+v in mode %s", d, m.cfg.Mode)
 	}
 	if d.Cause == SNATPorts || d.Cause == HashChains {

@@ -132,7 +132,9 @@ func TestWantsWalk(t *testing.T) {
 		"nothing of ours":      {func(*pressing) {}, 0, 0},
 		"the newest":           {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2) }, 2, 32_768},
 		"the newest is done":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2).Walk.Done = true }, 0, 0},
-		"the table has room":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count = 32_768 }, 0, 0},
+		"there is no need":     {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count = 54_000 }, 0, 0},
+		"there will be need":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.FillRate = 54_000, 1000 }, 1, 32_768},
+		"marks under low":      {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Watch.Low = 0.9 }, 0, 0},
 		"and no memory":        {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.Cause = 32_768, MemoryShort }, 1, 0},
 		"given back meanwhile": {func(p *pressing) { p.made(TCPTimeWait, 93, 1).State = Undone }, 0, 0},
 	} {

@@ -45,11 +45,11 @@ func (st *State) wantedLevel(s *Snapshot, c *Config, limit int) int {
 	a := &st.Now
 	switch {
 	case a.Cause == MemoryShort:
-		return topLevel
+		return TopLevel
 	case !a.Cause.ofTable() || limit <= 0:
 		return 0
 	case limit == s.Max && a.lost.full > 0 && a.Utilization >= nearFull:
-		return topLevel
+		return TopLevel
 	}
 	return c.ShortenTimeouts.level(st.coming(s, limit))
 }
@@ -108,7 +108,7 @@ func (st *State) floored(s *Snapshot, c *Config, level int, worth bool) []Decisi
 	why := "every class that is worth it is at its floor"
 	waits := func(ch Change) bool { return ch.Outcome == "" }
 	switch {
-	case !st.Now.losing() || st.Now.Census.At == 0 || level != 0 && level != topLevel ||
+	case !st.Now.losing() || st.Now.Census.At == 0 || level != 0 && level != TopLevel ||
 		slices.ContainsFunc(stack(s, ShortenTimeouts), waits):
 		return nil
 	case !worth:
@@ -228,17 +228,19 @@ func keptOff(s *Snapshot, t Timeout, yieldFor, now time.Duration) bool {
 
 // WantsWalk reports whether the existing entries are to be dealt with for the newest
 // change, and at how many entries in the table there is no more need of it. Its id is
-// 0 if not.
+// 0 if not. A walk that ended there goes on when there is need again.
 func (st *State) WantsWalk(s *Snapshot, c *Config) (change, enough int) {
 	open := stack(s, ShortenTimeouts)
 	if len(open) == 0 || open[len(open)-1].Walk.Done {
 		return 0, 0
 	}
-	if st.Now.Cause != MemoryShort {
-		enough = int(c.Watch.Low * float64(s.Max))
+	change = open[len(open)-1].ID
+	enough = int(c.Watch.Low * float64(s.Max))
+	switch {
+	case st.Now.Cause == MemoryShort:
+		return change, 0
+	case s.Count > enough && c.ShortenTimeouts.level(st.coming(s, s.Max)) > 0:
+		return change, enough
 	}
-	if s.Count <= enough {
-		return 0, 0
-	}
-	return open[len(open)-1].ID, enough
+	return 0, 0
 }

@@ -84,7 +84,7 @@ func makePlan(ctx context.Context, file config.File, stateDir string) (p plan, e
 	if err != nil {
 		return plan{}, err
 	}
-	s := policy.Snapshot{Changes: guard.Recall(changes, id)}
+	s := policy.Snapshot{Changes: guard.Recall(changes, id, file.Namespace)}
 	// Without what the daemon has learned it is a plan all the same.
 	baseline, _ := guard.LoadBaseline(stateDir)
 	state := policy.State{Baseline: baseline}
