@@ -43,6 +43,7 @@ func benchCommand() *cobra.Command {
 	}
 	cmd.AddCommand(benchCensusCommand(&bench{}), benchReadCommand())
 	cmd.AddCommand(benchForwardingCommand(newForwardBench()), benchGuardCommand())
+	cmd.AddCommand(benchWalkCommand(&walkBench{}), benchPruneCommand())
 	return cmd
 }
 
@@ -98,15 +99,23 @@ func (b *bench) understand(cmd *cobra.Command) (err error) {
 	if err := needRoot(); err != nil {
 		return err
 	}
-	if b.self == "" {
-		if b.self, err = os.Executable(); err != nil {
-			return fmt.Errorf("find this program: %w", err)
-		}
+	if err := findSelf(&b.self); err != nil {
+		return err
 	}
 	if err := b.findProgram(cmd.Flags().Changed("program")); err != nil {
 		return err
 	}
-	return b.checkMemory()
+	return checkMemory(b.sizes...)
+}
+
+// findSelf finds this program, unless a test plays it.
+func findSelf(self *string) (err error) {
+	if *self == "" {
+		if *self, err = os.Executable(); err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+	}
+	return nil
 }
 
 // findProgram looks for conntrack-guardian. It may be missing, unless it was named.
@@ -127,7 +136,7 @@ func (b *bench) findProgram(named bool) error {
 }
 
 // checkMemory refuses what would end with the kernel out of memory.
-func (b *bench) checkMemory() error {
+func checkMemory(sizes ...int) error {
 	f, err := meminfo.Open()
 	if err != nil {
 		return err
@@ -137,9 +146,9 @@ func (b *bench) checkMemory() error {
 	if err != nil {
 		return err
 	}
-	for _, size := range b.sizes {
+	for _, size := range sizes {
 		if need := int64(size) * benchMemory; need > available {
-			return fmt.Errorf("%s entries and those who read them need %s MB of memory, %s are available (--sizes asks for less)",
+			return fmt.Errorf("%s entries and those who read them need %s MB of memory, %s are available: ask for less",
 				policy.Number(size), policy.Number(int(need/megabyte)), policy.Number(int(available/megabyte)))
 		}
 	}
@@ -160,12 +169,8 @@ func (b *bench) run(cmd *cobra.Command) error {
 // table fills the gateway's table and lets everybody read it.
 func (b *bench) table(ctx context.Context, g *lab.Gateway, size int) ([]benchRow, error) {
 	b.line.Show(policy.Number(size)+" entries: filling the table", true)
-	r, err := g.Fill(ctx, benchMix(size)...)
-	if err != nil {
+	if err := fillWhole(ctx, g, benchMix(size)...); err != nil {
 		return nil, err
-	}
-	if r.Created != size {
-		return nil, fmt.Errorf("fill the table: %d entries of %d made, refused: %v", r.Created, size, r.Failed)
 	}
 	truth, err := benchTruth(size)
 	if err != nil {
@@ -193,6 +198,19 @@ func summarized(rows []benchRow, size int, err error) error {
 		rows[i].summarize(rows[0].Runs)
 	}
 	return nil
+}
+
+// fillWhole fills a table with all of a mix.
+func fillWhole(ctx context.Context, g *lab.Gateway, mix ...lab.Entries) error {
+	want := 0
+	for _, e := range mix {
+		want += e.Count
+	}
+	r, err := g.Fill(ctx, mix...)
+	if err == nil && r.Created != want {
+		err = fmt.Errorf("fill the table: %d entries of %d made, refused: %v", r.Created, want, r.Failed)
+	}
+	return err
 }
 
 // benchSizes are the machine's values for a table: those that Linux takes itself

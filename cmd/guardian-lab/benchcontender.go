@@ -39,23 +39,32 @@ const (
 // contenders are all of them, the floor first.
 func (b *bench) contenders() []benchRow {
 	reader := func(name, what string, check func(got, want benchAnswer) error) contender {
-		return contender{
-			Name: name, What: what, script: oneProgram, args: []string{b.self, "bench", "read", name},
-			read: readAnswer, check: check,
-		}
+		return ours(b.self, "read", name, what, check)
 	}
-	var rows []benchRow
-	for _, c := range []contender{
+	return rowsOf(
 		reader(theFloor, "receive and discard, the floor", checkFloor),
 		reader(theFull, "our full census", checkAll),
 		reader(theSample, "our sample of 20,000", checkSample),
 		b.programContender(),
 		reader(theLibrary, "ti-mo/conntrack `Dump`, Go maps", checkAll),
 		pipelineContender(),
-	} {
+	)
+}
+
+// rowsOf are rows without a run.
+func rowsOf(all ...contender) (rows []benchRow) {
+	for _, c := range all {
 		rows = append(rows, benchRow{contender: c, Runs: []benchUsage{}})
 	}
 	return rows
+}
+
+// ours is a contender that this program plays itself, by a sub-command of bench.
+func ours(self, command, name, what string, check func(got, want benchAnswer) error) contender {
+	return contender{
+		Name: name, What: what, script: oneProgram, args: []string{self, "bench", command, name},
+		read: readAnswer, check: check,
+	}
 }
 
 // oneProgram has the shell start a program and end without waiting for it.
@@ -107,7 +116,7 @@ func (r *benchRow) take(ctx context.Context, inside func(func() error) error, tr
 	return nil
 }
 
-// readAnswer reads what `bench read` printed.
+// readAnswer reads what `bench read` and `bench prune` printed.
 func readAnswer(out []byte) (a benchAnswer, err error) {
 	return a, json.Unmarshal(out, &a)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +76,7 @@ put back. Entries expire after 8 seconds, so that the table stays of a size.`,
 }
 
 // understand checks the command line before anything is changed.
-func (b *forwardBench) understand() (err error) {
+func (b *forwardBench) understand() error {
 	if len(b.rates) == 0 || b.rounds < 1 {
 		return program.Misuse("%d rates, %d rounds: there must be one of each", len(b.rates), b.rounds)
 	}
@@ -92,12 +91,7 @@ func (b *forwardBench) understand() (err error) {
 	if err := needRoot(); err != nil {
 		return err
 	}
-	if b.self == "" {
-		if b.self, err = os.Executable(); err != nil {
-			return fmt.Errorf("find this program: %w", err)
-		}
-	}
-	return nil
+	return findSelf(&b.self)
 }
 
 func (b *forwardBench) run(cmd *cobra.Command) error {

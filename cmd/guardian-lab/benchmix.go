@@ -57,10 +57,11 @@ func benchTruth(size int) (benchAnswer, error) {
 }
 
 // A benchAnswer is what a contender found: how many entries it read, the source
-// that has most of them, and how many those are.
+// that has most of them, and how many those are; or how many it deleted.
 type benchAnswer struct {
 	Entries int        `json:"entries"`
 	Bytes   int        `json:"bytes"` // of the dump; only the floor's answer
 	Source  netip.Addr `json:"source"`
 	Count   int        `json:"count"`
+	Deleted int        `json:"deleted"`
 }

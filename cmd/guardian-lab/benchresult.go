@@ -45,6 +45,7 @@ type benchRow struct {
 	CPU   float64      `json:"cpu"`   // seconds, median
 	Ratio float64      `json:"ratio"` // of CPU to the floor's in the same round, median
 	Wall  float64      `json:"wall"`  // seconds, median
+	Slow  float64      `json:"slow"`  // ratio of Wall to the floor's in the same round, median
 	RSS   int64        `json:"rss"`   // bytes, greatest
 	Runs  []benchUsage `json:"runs"`  // by round, empty if it is missing
 }
@@ -74,13 +75,13 @@ func kernelVersion() string {
 
 // summarize works out the figures of a row whose runs are complete.
 func (r *benchRow) summarize(floor []benchUsage) {
-	var cpu, ratio, wall []float64
+	var cpu, ratio, wall, slow []float64
 	for round, u := range r.Runs {
 		cpu, wall = append(cpu, u.CPU), append(wall, u.Wall)
-		ratio = append(ratio, u.CPU/floor[round].CPU)
+		ratio, slow = append(ratio, u.CPU/floor[round].CPU), append(slow, u.Wall/floor[round].Wall)
 		r.RSS = max(r.RSS, u.RSS)
 	}
-	r.CPU, r.Ratio, r.Wall = median(cpu), median(ratio), median(wall)
+	r.CPU, r.Ratio, r.Wall, r.Slow = median(cpu), median(ratio), median(wall), median(slow)
 }
 
 // median is 0 of nothing.

@@ -23,11 +23,11 @@ func TestMedian(t *testing.T) {
 
 // The ratio is the median of that of each round, not that of the medians.
 func TestSummarize(t *testing.T) {
-	floor := []benchUsage{{CPU: 1}, {CPU: 2}, {CPU: 4}}
+	floor := []benchUsage{{CPU: 1, Wall: 2}, {CPU: 2, Wall: 6}, {CPU: 4, Wall: 1}}
 	row := benchRow{Runs: []benchUsage{{CPU: 1.1, Wall: 5, RSS: 7}, {CPU: 2.4, Wall: 3, RSS: 9}, {CPU: 6, Wall: 4, RSS: 8}}}
 	row.summarize(floor)
-	if row.CPU != 2.4 || row.Ratio != 1.2 || row.Wall != 4 || row.RSS != 9 {
-		t.Errorf("%+v, want CPU 2.4, ratio 1.2, wall 4, RSS 9", row)
+	if row.CPU != 2.4 || row.Ratio != 1.2 || row.Wall != 4 || row.Slow != 2.5 || row.RSS != 9 {
+		t.Errorf("%+v, want CPU 2.4, ratio 1.2, wall 4, slow 2.5, RSS 9", row)
 	}
 	missing := benchRow{Runs: []benchUsage{}}
 	missing.summarize(floor)
@@ -101,8 +101,8 @@ func TestBenchJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"kernel":"6.18","cpus":2,"rounds":1,"sizes":[{"entries":65536,"contenders":[{"name":"floor","what":"the floor","missing":"","cpu":0.2,"ratio":1,"wall":0.21,"rss":6000000,"runs":[{"cpu":0.2,"wall":0.21,"rss":6000000}]}`,
-		`"missing":"not installed: apt install conntrack","cpu":0,"ratio":0,"wall":0,"rss":0,"runs":[]}`,
+		`"kernel":"6.18","cpus":2,"rounds":1,"sizes":[{"entries":65536,"contenders":[{"name":"floor","what":"the floor","missing":"","cpu":0.2,"ratio":1,"wall":0.21,"slow":0,"rss":6000000,"runs":[{"cpu":0.2,"wall":0.21,"rss":6000000}]}`,
+		`"missing":"not installed: apt install conntrack","cpu":0,"ratio":0,"wall":0,"slow":0,"rss":0,"runs":[]}`,
 		`"targets":[{"what":"full census: CPU time, × floor","limit":1.15,"worst":1.2,"at":1048576,"met":false}`,
 	} {
 		if !strings.Contains(string(text), want) {

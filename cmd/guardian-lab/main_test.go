@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		main()
 	case "do-nothing":
 		doNothing()
+	case "conntrack":
+		playTool()
 	}
 	os.Exit(m.Run())
 }
@@ -98,6 +100,11 @@ func TestUsage(t *testing.T) {
 		{"bench census --sizes 999", program.Misused},
 		{"bench census --sizes 2000,many", program.Misused},
 		{"bench census --program /nonexistent", program.Failed},
+		{"bench walk now", program.Misused},
+		{"bench walk --rounds 0", program.Misused},
+		{"bench walk --size 999", program.Misused},
+		{"bench prune", program.Misused},
+		{"bench prune nonsense", program.Misused},
 		{"bench read", program.Misused},
 		{"bench read nonsense", program.Misused},
 		{"cleanup now", program.Misused},
