@@ -6,8 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,7 +15,6 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
-	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 func actionsCommand(f *flags) *cobra.Command {
@@ -72,27 +71,29 @@ func readLedger(dir string) ([]ledger.Change, error) {
 	return ledger.Read(dir)
 }
 
-// grouped writes a kernel value for people.
-func grouped(value string) string {
-	if n, err := strconv.Atoi(value); err == nil {
-		return policy.Number(n)
-	}
-	return value
-}
-
 func listChanges(w io.Writer, changes []ledger.Change) error {
 	if len(changes) == 0 {
 		fmt.Fprintln(w, "Nothing has been done.")
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tMADE\tMEASURE\tCAUSE\tFROM\tTO\tSTATE\tEFFECT")
+	fmt.Fprintln(t, "ID\tMADE\tMEASURE\tCAUSE\tVALUE\tFROM\tTO\tSTATE\tEFFECT")
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause, grouped(e.Before), grouped(e.After), c.State, cmp.Or(c.Outcome, "-"))
+			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause,
+				valueName(e.Key), valueText(e.Key, e.Before), valueText(e.Key, e.After), stateText(c, e), cmp.Or(c.Outcome, "-"))
 		}
 	}
 	return t.Flush()
+}
+
+// stateText is the state of a change, or of one value of it that somebody else has
+// taken.
+func stateText(c ledger.Change, e ledger.Edit) string {
+	if slices.Contains(c.Yielded, e.Key) {
+		return string(ledger.Yielded)
+	}
+	return string(c.State)
 }
 
 func showChange(w io.Writer, changes []ledger.Change, id string, asJSON bool) error {
@@ -112,7 +113,14 @@ func showChange(w io.Writer, changes []ledger.Change, id string, asJSON bool) er
 	row("change", id)
 	row("measure", c.Measure)
 	for _, e := range c.Edits {
-		row(strings.TrimPrefix(e.Key, "sysctl:"), grouped(e.Before)+" → "+grouped(e.After))
+		text := valueText(e.Key, e.Before) + " → " + valueText(e.Key, e.After)
+		if slices.Contains(c.Yielded, e.Key) {
+			text += ", somebody else's by now"
+		}
+		row(valueName(e.Key), text)
+	}
+	if c.Walk != nil {
+		row("entries", walkText(c.Walk))
 	}
 	row("cause", c.Cause)
 	row("reason", c.Reason)

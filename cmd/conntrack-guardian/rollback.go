@@ -12,28 +12,35 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 func rollbackCommand(f *flags) *cobra.Command {
-	var all, force bool
+	var all, restrictions, force bool
 	cmd := &cobra.Command{
-		Use:   "rollback ID... | --all",
+		Use:   "rollback ID... | --restrictions | --all",
 		Short: "Undo changes, without the daemon and without a policy",
 		Long: `Undo changes that the ledger shows in force: the value before is written, if the
 value in force is still the one the guardian wrote. A value that somebody else has
 changed since is left alone. Undoing a change first undoes those made on top of it.
 
+--restrictions undoes what takes something from the traffic, shortened timeouts, and
+keeps what was added to the table's capacity. The daemon does so when it stops.
+
 nf_conntrack_max is not lowered below what the table holds and a margin, nor the
 hash table below one bucket for each entry, because new connections would then
 fail; --force does it all the same.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if all == (len(args) > 0) {
-				return program.Misuse("rollback takes the ids of changes or --all, one of the two")
+			if given := []bool{all, restrictions, len(args) > 0}; count(given) != 1 {
+				return program.Misuse("rollback takes the ids of changes, --restrictions or --all, one of the three")
 			}
 			return program.Args(ids)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := rollback(f.stateDir, args, force)
+			wanted := func(c ledger.Change) bool {
+				return all || restrictions && c.Measure == string(policy.ShortenTimeouts) || slices.Contains(args, strconv.Itoa(c.ID))
+			}
+			changes, err := rollback(f.stateDir, args, wanted, force)
 			if f.json {
 				return errors.Join(err, program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
 			}
@@ -42,15 +49,26 @@ fail; --force does it all the same.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "undo every change in force")
+	cmd.Flags().BoolVar(&restrictions, "restrictions", false, "undo what restricts the traffic, keep capacity")
 	cmd.Flags().BoolVar(&force, "force", false, "do it even where the table holds too much for it")
 	f.stateFlag(cmd)
 	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
-// rollback undoes the changes named, or all, newest first, and returns those
-// that it brought further.
-func rollback(stateDir string, args []string, force bool) ([]ledger.Change, error) {
+// count is how many are true.
+func count(of []bool) (n int) {
+	for _, yes := range of {
+		if yes {
+			n++
+		}
+	}
+	return n
+}
+
+// rollback undoes the changes wanted, newest first, and returns those that it brought
+// further. All that are named must be in force.
+func rollback(stateDir string, args []string, wanted func(ledger.Change) bool, force bool) ([]ledger.Change, error) {
 	known, err := readLedger(stateDir)
 	if err != nil {
 		return nil, err
@@ -70,7 +88,7 @@ func rollback(stateDir string, args []string, force bool) ([]ledger.Change, erro
 	moved, err := executor.Recover()
 	errs := []error{err}
 	for _, c := range slices.Backward(slices.Clone(executor.Open())) {
-		if len(args) > 0 && !slices.Contains(args, strconv.Itoa(c.ID)) {
+		if !wanted(c) {
 			continue
 		}
 		changes, err := undo(c.ID, "rolled back by hand")
@@ -101,7 +119,11 @@ func printRollback(w io.Writer, changes []ledger.Change, err error) {
 	}
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(w, "change %d %s: %s %s → %s\n", c.ID, c.State, e.Key, grouped(e.After), grouped(e.Before))
+			fmt.Fprintf(w, "change %d %s: %s", c.ID, stateText(c, e), valueName(e.Key))
+			if !slices.Contains(c.Yielded, e.Key) {
+				fmt.Fprintf(w, " %s → %s", valueText(e.Key, e.After), valueText(e.Key, e.Before))
+			}
+			fmt.Fprintln(w)
 		}
 		if c.State != ledger.Undone && c.Note != "" {
 			fmt.Fprintf(w, "  %s\n", c.Note)
