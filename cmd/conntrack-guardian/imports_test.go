@@ -24,15 +24,16 @@ var directions = []struct {
 	{"policy", nil},
 	{"actions/ledger", nil},
 	{"actions/actionstest", nil},
+	{"actions/entries", []string{"actions", "actions/ledger", "guard/kernel/"}},
 	{"actions", []string{"actions/ledger", "guard/kernel/"}},
 	{"guard/kernel/timeout", []string{"guard/kernel/ctnetlink", "guard/kernel/sysctl"}},
 	{"guard/kernel", nil},
 	{"guard/journald", nil},
 	{"guard/config", []string{"policy"}},
 	{"guard/sense", []string{"policy", "guard/kernel/", "guard/sense/"}},
-	{"guard", []string{"policy", "actions", "actions/ledger", "guard/"}},
-	{"contrib", []string{"policy", "guard", "actions", "actions/ledger", "guard/", "contrib/"}},
-	{"cmd", []string{"cmd/internal/", "policy", "guard", "actions", "actions/ledger", "guard/", "contrib/"}},
+	{"guard", []string{"policy", "actions", "actions/ledger", "actions/entries", "guard/"}},
+	{"contrib", []string{"policy", "guard", "actions", "actions/ledger", "actions/entries", "guard/", "contrib/"}},
+	{"cmd", []string{"cmd/internal/", "policy", "guard", "actions", "actions/ledger", "actions/entries", "guard/", "contrib/"}},
 }
 
 // impure are packages of the standard library by which the outside could reach

@@ -1,0 +1,30 @@
+// Package entries walks the connection-tracking table once after a change of
+// timeouts, and treats each entry as if the new timeout had always been in force:
+// it deletes those whose time would be over, and gives the others what they would
+// have left. A sysctl alone changes no entry that exists.
+//
+// What holds:
+//
+//   - No entry is deleted that is younger than the new timeout, and none ends
+//     sooner than it would have under that timeout. The kernel does not tell how old
+//     an entry is, only how many seconds it has left. So its age is the least that
+//     is consistent with any timeout that can have given it those: those in force
+//     lately, by the ledger, and those that TCP uses besides.
+//   - An entry that none of them explains has somebody else's timeout, and is left
+//     alone. So are those that are offloaded, that have a fixed timeout, that are
+//     of a class which is not in the change, established connections without
+//     the opt-in, and masters with living children. Each kind is counted.
+//   - A walk must be on record (Walking) before it may change the time of entries:
+//     after a kill nothing else tells that what they have left is not what a packet
+//     gave them.
+//   - An entry is deleted by its tuple and id, right after the datagram that it came
+//     in: a tuple that is another connection's by then is not killed.
+//   - A resize of the hash table loses entries from a dump: the walk begins again,
+//     three times at most. Whatever ends it, the result says what was done, and that
+//     it is not done.
+//   - Walking twice is walking once.
+//
+// What does not hold: a timeout policy of somebody's (nfct_timeout) that is shorter
+// than the sysctl, and the time that a helper gives a connection it follows, can't
+// be told from a longer silence.
+package entries
