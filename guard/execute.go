@@ -20,8 +20,18 @@ func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	case act == nil:
 		g.reportDecision(d)
 	case d.Verb == policy.Do || now >= g.failed[attempted(d)].retry:
-		g.remember(d, act(d), now)
+		g.remember(d, g.undisturbed(act, d), now)
 	}
+}
+
+// undisturbed carries out a decision with no walk under way that it would mislead.
+func (g *Guard) undisturbed(act func(policy.Decision) error, d policy.Decision) error {
+	if disturbs(d) {
+		if err := g.haltWalk(errHalted); err != nil {
+			return err
+		}
+	}
+	return act(d)
 }
 
 func (g *Guard) do(d policy.Decision) error {
@@ -53,7 +63,7 @@ func (g *Guard) undo(d policy.Decision) error {
 func (g *Guard) yield(d policy.Decision) error {
 	moved, err := g.Actions.Yield(d.Change, d.Reason)
 	for _, c := range moved {
-		if c.ID == d.Change && c.State == ledger.Yielded {
+		if c.ID == d.Change && (c.State == ledger.Yielded || len(c.Yielded) > 0) { // or a part of it
 			g.reportYielded(d)
 		}
 	}

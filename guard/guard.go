@@ -44,10 +44,13 @@ type Guard struct {
 	Writable func() error
 	// Scout is who looks what fills the table, nil for nobody.
 	Scout Scout
+	// Walk deals with the existing entries of shortened timeouts, nil for nobody.
+	Walk Walk
 	// StateDir is where what was learned of the table is kept, empty for nowhere.
 	StateDir string
 
 	scouting scouting
+	walking  walking
 	living   context.Context // ends when the daemon stops, for the scout and the walk
 	leave    func()
 	saved    time.Duration // when the baseline was saved
@@ -136,6 +139,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 		g.carryOut(d, now)
 	}
 	g.sendOut(now)
+	g.walk(now)
 	g.keepBaseline(now)
 	return policy.Pause(&g.snapshot, &g.Config), true
 }

@@ -21,6 +21,14 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
+// The timeouts of the kernel for tests.
+const (
+	timeWait = "net.netfilter.nf_conntrack_tcp_timeout_time_wait"
+	udp      = "net.netfilter.nf_conntrack_udp_timeout"
+)
+
+var kernelTimeouts = map[string]string{timeWait: "120", udp: "30"}
+
 const thisBoot = "11111111-2222-3333-4444-555555555555"
 
 // A gateway is a guard on a kernel for tests, with a ledger on a real disk and a
@@ -39,6 +47,9 @@ type gateway struct {
 
 func newGateway(t *testing.T) *gateway {
 	w := &gateway{t: t, dir: t.TempDir(), kernel: actionstest.New(65536), now: time.Minute, lines: &lines{}}
+	for name, value := range kernelTimeouts {
+		w.kernel.Set(name, value)
+	}
 	w.start()
 	return w
 }
@@ -59,7 +70,7 @@ func (w *gateway) start() {
 		Sensor: w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
 		Actions: actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
 			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
-		}}),
+		}, "timeout": &actions.Timeouts{ReadKey: w.kernel.ReadIn, WriteKey: w.kernel.WriteIn, Gone: w.kernel.Gone}}),
 	}
 	w.Start()
 }
@@ -74,6 +85,7 @@ func (w *gateway) Read(s *policy.Snapshot) error {
 	}
 	s.Max, s.Buckets = w.value(actions.MaxName), w.value(actions.BucketsName)
 	s.Count, s.MemAvailable = min(w.want, s.Max), 4<<30
+	s.Timeouts[policy.TCPTimeWait], s.Timeouts[policy.UDP] = w.value(timeWait), w.value(udp)
 	s.Wall = time.Unix(0, int64(w.now))
 	w.kernel.SetEntries(max(s.Count, w.others))
 	return nil

@@ -34,8 +34,13 @@ func (g *Guard) shortenings() (open []ledger.Change) {
 	return open
 }
 
-// everyChange is all that lift may take back.
-func everyChange(ledger.Change) bool { return true }
+// liftAll takes back all of it, since nobody would when the daemon has stopped.
+func (g *Guard) liftAll() {
+	if err := g.haltWalk(errStopping); err != nil {
+		g.reportWalk(g.walking.changes[0], err)
+	}
+	g.lift("the guardian stops", func(ledger.Change) bool { return true })
+}
 
 // elsewhere reports whether a change is of a namespace that is not guarded now: the
 // policy does not see it, so nobody would ever take it back.

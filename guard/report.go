@@ -100,6 +100,7 @@ func (g *Guard) reportEnded(d policy.Decision, c ledger.Change) {
 
 func (g *Guard) reportJudged(d policy.Decision) {
 	attrs := append(g.ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.String("OUTCOME", string(d.Outcome)))
+	attrs = append(attrs, g.ofWalk(d.Change)...)
 	g.log(slog.LevelInfo, eventJudged, fmt.Sprintf("change %d %s: %s", d.Change, d.Outcome, d.Reason), attrs...)
 }
 

@@ -27,7 +27,7 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 		case <-ctx.Done():
 			n.stopping()
 			g.dismiss()
-			g.lift("the guardian stops", everyChange)
+			g.liftAll()
 			g.keepBaselineNow()
 			g.reportStopped()
 			return nil

@@ -56,14 +56,14 @@ func TestRootCauses(t *testing.T) {
 			never:   []string{"table-full", "raise nf_conntrack_max"},
 		},
 		"churn of TCP": {
-			before: entries(
+			before: filledWith(
 				lab.Entries{Count: 45_000, Proto: unix.IPPROTO_TCP, State: lab.TimeWait, Assured: true, Timeout: 100 * time.Second, Sources: 200},
 				lab.Entries{Count: 12_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 432_000 * time.Second, Sources: 200},
 			),
 			says: []string{"table-filling (churn, ", "connections that are over hold 79 %", "closing TCP 7"},
 		},
 		"churn of UDP": {
-			before: entries(
+			before: filledWith(
 				lab.Entries{Count: 45_000, Proto: unix.IPPROTO_UDP, Timeout: 16 * time.Second, Sources: 200},
 				lab.Entries{Count: 12_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 432_000 * time.Second, Sources: 200},
 			),
@@ -71,7 +71,7 @@ func TestRootCauses(t *testing.T) {
 		},
 		"leak": {
 			past: hours(30, 20_000, 1500, 50),
-			before: entries(
+			before: filledWith(
 				lab.Entries{Count: 50_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 400_000 * time.Second, Sources: 200},
 				lab.Entries{Count: 6_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 432_000 * time.Second, Sources: 200},
 			),
@@ -79,7 +79,7 @@ func TestRootCauses(t *testing.T) {
 		},
 		"chronic": {
 			past: hours(30, 45_000, 0, 50),
-			before: entries(
+			before: filledWith(
 				lab.Entries{Count: 40_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 432_000 * time.Second, Sources: 200},
 				lab.Entries{Count: 16_000, Proto: unix.IPPROTO_TCP, State: lab.TimeWait, Assured: true, Timeout: 100 * time.Second, Sources: 200},
 			),
@@ -158,7 +158,7 @@ func flood(f lab.Flood) func(*site) {
 	}
 }
 
-func entries(mix ...lab.Entries) func(*site) {
+func filledWith(mix ...lab.Entries) func(*site) {
 	return func(s *site) {
 		s.Helper()
 		if r, err := s.gateway.Fill(s.Context(), mix...); err != nil || len(r.Failed) > 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
@@ -53,7 +54,7 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	}
 	g := &guard.Guard{
 		Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy,
-		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), StateDir: f.stateDir,
+		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, StateDir: f.stateDir,
 	}
 	var damaged *ledger.DamagedError
 	switch l, executor, err := openLedger(f.stateDir); {
