@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// partSize is how many messages are sent in one sendmsg(2), and so how long the
-// kernel is busy with them: half a millisecond.
-const partSize = 256
+// partSize is how many messages are sent in one write(2), and so how long the kernel
+// is busy with them: a fifth of a millisecond. Deletes take it 2.7 us each when sent
+// alone, 1.9 us by 4, 1.6 us by 16, and 1.4 us by 64 to 1024.
+const partSize = 128
 
 // answerRoom is more than an answer takes of a socket's receive buffer: struct
 // sk_buff, and a refusal of less than 100 bytes in the smallest piece of memory that
@@ -176,7 +177,7 @@ func (b *Batch) endPart() {
 // Send sends what is queued, part by part, and empties the batch. An error ends it:
 // what was sent by then is counted but for the part with the error, of which it is
 // not known what became; what comes after it is not sent. The end of ctx is noticed
-// before each part, which is before the next half millisecond.
+// before each part, which is before the next fifth of a millisecond.
 func (b *Batch) Send(ctx context.Context) (sent Sent, err error) {
 	if b.open > 0 || len(b.queue) == 0 {
 		b.endPart()
@@ -195,7 +196,7 @@ func (b *Batch) Send(ctx context.Context) (sent Sent, err error) {
 	return sent, nil
 }
 
-// A part is the messages of one sendmsg(2).
+// A part is the messages of one write(2).
 type part struct {
 	messages         []byte
 	first, last      uint32 // sequence numbers; the last one's message does nothing

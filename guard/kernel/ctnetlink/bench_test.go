@@ -58,14 +58,13 @@ func BenchmarkParse(b *testing.B) {
 // A walk against its floor and against ti-mo's Dump, of the same table. CPU
 // time, the kernel's included, is what to compare.
 func BenchmarkRootWalk(b *testing.B) {
-	const entries = 65536
+	const entries = 200_000
 	inside(b, func() {
 		fill(b, entries)
 		each := func(*Entry) bool { return true }
 		ctx := context.Background()
-		for _, size := range []int{8 << 10, 16 << 10, bufferSize, 64 << 10} {
-			c := open(b)
-			c.buf = make([]byte, size)
+		for _, size := range []int{4 << 10, 8 << 10, 16 << 10, bufferSize} {
+			c := openSized(b, size)
 			per(b, fmt.Sprintf("discard/%dKiB", size>>10), entries, func() error { _, _, err := c.Discard(ctx); return err })
 			per(b, fmt.Sprintf("walk/%dKiB", size>>10), entries, func() error { _, err := c.Walk(ctx, Query{}, each, nil); return err })
 		}

@@ -41,7 +41,12 @@ func inside(t testing.TB, f func()) {
 
 func open(t testing.TB) *Conn {
 	t.Helper()
-	c, err := Open()
+	return openSized(t, bufferSize)
+}
+
+func openSized(t testing.TB, bytes int) *Conn {
+	t.Helper()
+	c, err := OpenSized(bytes)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,70 @@
+package ctnetlink
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What it takes to queue a delete, of each shape, without the kernel.
+func BenchmarkQueue(b *testing.B) {
+	batch := &Batch{fd: -1, part: partSize}
+	for name, e := range examples() {
+		e.ID = 5
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if batch.Len() == partSize {
+					batch.queue, batch.queued, batch.open = batch.queue[:0], 0, 0
+				}
+				if err := batch.Delete(&e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// listed walks and returns copies of the entries, of which two may have one id.
+func listed(t testing.TB, c *Conn) (list []Entry) {
+	t.Helper()
+	if _, err := c.Walk(context.Background(), Query{}, func(e *Entry) bool { list = append(list, *e); return true }, nil); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// Deletes by the size of a part: what the kernel takes for the entry itself is the
+// most of it.
+func BenchmarkRootDelete(b *testing.B) {
+	const entries = 1 << 16
+	for _, size := range []int{1, 4, 16, 64, 128, 256, 512, 1024} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var took, used time.Duration
+			for b.Loop() {
+				inside(b, func() {
+					fill(b, entries)
+					list := listed(b, open(b))
+					batch := openBatch(b)
+					if err := unix.SetsockoptInt(batch.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size*answerRoom); err != nil {
+						b.Fatal(err)
+					}
+					batch.part = size
+					start, before := time.Now(), cpu(b)
+					for i := range list {
+						queue(b, batch.Delete(&list[i]))
+					}
+					if sent, err := batch.Send(context.Background()); err != nil || sent.Deleted != entries {
+						b.Fatal(sent, err)
+					}
+					took, used = took+time.Since(start), used+cpu(b)-before
+				})
+			}
+			b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*entries), "ns/entry")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*entries), "cpu-ns/entry")
+		})
+	}
+}
