@@ -14,6 +14,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -26,11 +27,38 @@ const (
 )
 
 func planCommand(f *flags) *cobra.Command {
+	return planCommandWith(f, &whatIf{top: top{flags: f, take: census.Take, slow: topSlow, cpu: 1}})
+}
+
+func planCommandWith(f *flags, w *whatIf) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "plan",
+		Use:   "plan [--timeouts [CLASS=DURATION...]]",
 		Short: "Watch for a second and print what the policy would do; changes nothing",
-		Args:  program.Args(cobra.NoArgs),
+		Long: `Watch the table for a second and print what the policy would do. It needs no
+daemon, and changes nothing but that the kernel removes expired entries where a
+census comes by them.
+
+With --timeouts it prints instead what shorter timeouts would free now, from a
+sample of the table or, with --full, from all of it. The timeouts are the floors of
+the policy, whatever else that says of the measure, or those that are given. A
+class is named like its sysctl without nf_conntrack_, or shorter as long as it is
+clear: tcp_timeout_time_wait, tcp_time_wait, time_wait.
+
+Existing entries are taken as if the new timeout had always been in force: those
+that have been silent for as long are freed at once, and the others of the class
+end sooner by the difference. Entries that are offloaded, have a timeout fixed or
+more time left than their class gives are not among them, nor are assured
+connections in ESTABLISHED unless the policy allows to end them. ± has the
+uncertainty of a sample, and of a histogram of the seconds that entries have left.`,
+		Example: `  conntrack-guardian plan                              # what the policy would do now
+  conntrack-guardian plan --timeouts                   # what its floors would free
+  conntrack-guardian plan --timeouts time_wait=30s     # what 30 s of TIME_WAIT would
+  conntrack-guardian plan --timeouts --full tcp_close_wait=20s udp=10s`,
+		Args: w.understand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if w.asked {
+				return w.run(cmd)
+			}
 			file, err := f.loadPolicy()
 			if err != nil {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: this is what the built-in policy would do.\n", err)
@@ -49,6 +77,7 @@ func planCommand(f *flags) *cobra.Command {
 	}
 	f.policyFlag(cmd)
 	f.stateFlag(cmd)
+	w.addFlags(cmd)
 	program.JSONFlag(cmd, &f.json)
 	return cmd
 }

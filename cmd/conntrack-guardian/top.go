@@ -76,7 +76,9 @@ The second table is by one of
   zone         conntrack zone
   timeout      sysctl net.netfilter.nf_conntrack_... that the timeout comes from;
                its value; within what time half and 90 % of the entries end if
-               they see no further packet
+               they see no further packet; how short the policy lets it become,
+               and how many entries that would free at once (plan --timeouts
+               says more)
 
 With --watch a census is taken every 5 seconds, or as often as said, and printed
 with the change of each row in entries per second. On a terminal it is drawn over
@@ -185,21 +187,39 @@ func (t *top) understandSource() error {
 	return nil
 }
 
-// findNamespace is the namespace that was named, or else the policy's. Who fills
-// the table can be seen whatever is wrong with the policy.
-func (t *top) findNamespace(cmd *cobra.Command) string {
-	if cmd.Flags().Changed("namespace") {
-		return t.namespace
+// consult takes from the policy the namespace, unless one was named, and the floors,
+// where they are shown. Who fills the table can be seen whatever is wrong with it.
+func (t *top) consult(cmd *cobra.Command) {
+	named, floors := cmd.Flags().Changed("namespace"), t.view.by == "timeout"
+	if named && !floors {
+		return
 	}
 	file, err := t.loadPolicy()
 	if err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: this is the table of our own network namespace; --namespace names another.\n", err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: %s.\n", err, instead(named, floors))
 	}
-	return file.Namespace
+	if !named {
+		t.namespace = file.Namespace
+	}
+	if floors {
+		t.view = t.view.floored(file.Policy.ShortenTimeouts)
+	}
+}
+
+// instead says what stands for what a policy would say.
+func instead(named, floors bool) string {
+	const ours, builtIn = "this is the table of our own network namespace; --namespace names another", "the floors are those of the built-in policy"
+	switch {
+	case named:
+		return builtIn
+	case floors:
+		return ours + "; " + builtIn
+	}
+	return ours
 }
 
 func (t *top) run(cmd *cobra.Command) error {
-	t.namespace = t.findNamespace(cmd)
+	t.consult(cmd)
 	if t.every > 0 {
 		return t.watch(cmd)
 	}

@@ -92,7 +92,7 @@ func TestRootTopFull(t *testing.T) {
 		"proto":   `(?m)^tcp +32,000 +80\.0 %\nudp +8,000 +20\.0 %\n\z`,
 		"zone":    `(?m)^ +0 +40,000 +100\.0 %\n\z`,
 		"snat":    `(?m)^198\.51\.100\.1 +\S+ +443 +tcp +12,000 +18\.6 % +64,512 +20000–31999 +100\.0 %\n\z`,
-		"timeout": `(?m)^tcp_timeout_syn_sent +20,000 +50\.0 % +2m +1[01]m +1[01]m$`,
+		"timeout": `(?m)^tcp_timeout_syn_sent +20,000 +50\.0 % +2m +1[01]m +1[01]m +20s +0 +0 %$`,
 		"service": `(?m)^\S+ +443 +tcp +32,000 +80\.0 %$`,
 	} {
 		if text := s.top("--full", "--by", by); !regexp.MustCompile(want).MatchString(text) {

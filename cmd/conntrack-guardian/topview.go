@@ -45,13 +45,26 @@ var views = []view{
 		rows:  poolRows,
 	},
 	{by: "zone", names: []column{{"ZONE", right}}, rows: zoneRows},
-	{
+	view{
 		by:    "timeout",
 		names: []column{{"CLASS", left}},
-		after: []column{{"TIMEOUT", right}, {"HALF WITHIN", right}, {"90 % WITHIN", right}},
-		rows:  classRows,
+		after: []column{
+			{"TIMEOUT", right},
+			{"HALF WITHIN", right},
+			{"90 % WITHIN", right},
+			{"FLOOR", right},
+			{"FREES", right},
+			{"OF TABLE", right},
+			{"±", right},
+		},
 		whole: true,
-	},
+	}.floored(policy.Default().ShortenTimeouts),
+}
+
+// floored is the view of classes with the floors of a policy.
+func (v view) floored(m policy.ShortenTimeoutsConfig) view {
+	v.rows = func(r *census.Report) []viewRow { return classRows(r, &m) }
+	return v
 }
 
 // viewBy finds a view by its name.
@@ -140,15 +153,12 @@ func rangeUse(p census.Pool) string {
 	return shareText(min(1, float64(p.Entries)/float64(width)))
 }
 
-func classRows(r *census.Report) (rows []viewRow) {
-	for _, c := range r.Classes {
-		now := "-"
-		if c.Timeout > 0 {
-			now = spanText(time.Duration(c.Timeout) * time.Second)
-		}
+func classRows(r *census.Report, m *policy.ShortenTimeoutsConfig) (rows []viewRow) {
+	answer := answerOf(r, m)
+	for i, c := range r.Classes {
+		after := []string{timeoutText(c.Timeout), aboutText(quantile(c, 0.5)), aboutText(quantile(c, 0.9))}
 		rows = append(rows, viewRow{
-			names: []string{c.Name}, Figure: c.Figure, of: r.Table,
-			after: []string{now, aboutText(quantile(c, 0.5)), aboutText(quantile(c, 0.9))},
+			names: []string{c.Name}, Figure: c.Figure, of: r.Table, after: append(after, answer.Classes[i].floorCells(r.Table)...),
 		})
 	}
 	return rows

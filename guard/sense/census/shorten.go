@@ -29,18 +29,34 @@ type Fate struct {
 // alone. What may run on another, shorter timeout is taken for as young as that one
 // makes it.
 func (r *Report) Shorten(c *Class, seconds int) Shortened {
-	freed, sooner := c.fates(seconds)
+	short := r.shorten(map[string]int{c.Name: seconds}, []Class{*c})
+	short.Timeout = seconds
+	return short
+}
+
+// ShortenAll returns what new timeouts, in seconds by the name of the class, do to
+// all classes of the report together. Its Timeout is 0.
+func (r *Report) ShortenAll(to map[string]int) Shortened { return r.shorten(to, r.Classes) }
+
+func (r *Report) shorten(to map[string]int, classes []Class) (short Shortened) {
+	var open, alive fates
 	s := r.scale()
-	fate := func(seen func(Bin) int) Fate { return Fate{s.within(c, freed, seen), s.within(c, sooner, seen)} }
-	all := func(b Bin) int { return s.seen(b.Entries) }
-	alive := func(b Bin) int { return s.seen(b.Assured) }
-	short := Shortened{Timeout: seconds}
-	if c.Name != timeout.TCPEstablished.Name() {
-		short.Fate = fate(all)
-		return short
+	for i := range classes {
+		c := &classes[i]
+		seconds, asked := to[c.Name]
+		if !asked {
+			continue
+		}
+		freed, sooner := c.reaches(seconds)
+		all, assured := func(b Bin) int { return s.seen(b.Entries) }, func(b Bin) int { return s.seen(b.Assured) }
+		if c.Name != timeout.TCPEstablished.Name() {
+			open.add(c, freed, sooner, all)
+			continue
+		}
+		open.add(c, freed, sooner, func(b Bin) int { return all(b) - assured(b) })
+		alive.add(c, freed, sooner, assured)
 	}
-	short.Fate = fate(func(b Bin) int { return all(b) - alive(b) })
-	short.Established = fate(alive)
+	short.Fate, short.Established = open.told(s), alive.told(s)
 	return short
 }
 
@@ -66,10 +82,10 @@ type reach struct{ from, to int }
 // overlap is how many seconds two have in common.
 func (a reach) overlap(b reach) int { return max(0, min(a.to, b.to)-max(a.from, b.from)+1) }
 
-// fates are how many seconds an entry has left that is as old as a new timeout, and
-// one that is younger. Its age is what is gone of the shortest timeout that it can
-// have begun with.
-func (c *Class) fates(seconds int) (freed, sooner []reach) {
+// reaches are how many seconds an entry has left that is as old as a new timeout,
+// and one that is younger. Its age is what is gone of the shortest timeout that it
+// can have begun with.
+func (c *Class) reaches(seconds int) (freed, sooner []reach) {
 	from := 0
 	for _, whole := range append(c.Others[:len(c.Others):len(c.Others)], c.Timeout) {
 		if whole > seconds {
@@ -82,30 +98,56 @@ func (c *Class) fates(seconds int) (freed, sooner []reach) {
 	return freed, sooner
 }
 
-// within is the figure of a class's entries that have so much left. It is 0 for
-// certain of nothing.
-func (s scale) within(c *Class, left []reach, seen func(Bin) int) Figure {
-	if len(left) == 0 {
-		return Figure{}
-	}
-	sure, unsure, about := 0, 0, 0.0
+// fates are a Fate in the making.
+type fates struct {
+	freed, sooner amount
+	any           bool // something is shortened
+}
+
+// An amount is how many entries were seen: for certain, in bins that reach beyond
+// what is asked for, and about how many of those are meant.
+type amount struct {
+	sure, unsure int
+	about        float64
+}
+
+func (f *fates) add(c *Class, freed, sooner []reach, seen func(Bin) int) {
+	f.any = f.any || len(freed) > 0
 	for _, b := range c.Remaining {
-		bin, part := reach{b.From, b.To}, 0
-		for _, r := range left {
-			part += bin.overlap(r)
-		}
-		n, width := seen(b), bin.overlap(bin)
-		switch part {
-		case 0:
-		case width:
-			sure += n
-		default:
-			unsure += n
-			about += float64(n) * float64(part) / float64(width)
-		}
+		f.freed.add(b, freed, seen(b))
+		f.sooner.add(b, sooner, seen(b))
 	}
-	f := s.figure(sure, unsure)
-	f.Entries = min(max(s.entries(sure+int(math.Round(about))), f.Low), f.High)
+}
+
+// add adds those of n entries of a bin that are within reach. They are taken as
+// spread evenly over the bin.
+func (a *amount) add(b Bin, left []reach, n int) {
+	bin, part := reach{b.From, b.To}, 0
+	for _, r := range left {
+		part += bin.overlap(r)
+	}
+	switch width := bin.overlap(bin); part {
+	case 0:
+	case width:
+		a.sure += n
+	default:
+		a.unsure += n
+		a.about += float64(n) * float64(part) / float64(width)
+	}
+}
+
+// told is 0 for certain if nothing is shortened.
+func (f *fates) told(s scale) Fate {
+	if !f.any {
+		return Fate{}
+	}
+	return Fate{s.estimate(f.freed), s.estimate(f.sooner)}
+}
+
+// estimate is the figure of an amount.
+func (s scale) estimate(a amount) Figure {
+	f := s.figure(a.sure, a.unsure)
+	f.Entries = min(max(s.entries(a.sure+int(math.Round(a.about))), f.Low), f.High)
 	if s.table > 0 {
 		f.Share = float64(f.Entries) / float64(s.table)
 	}

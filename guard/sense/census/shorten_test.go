@@ -1,6 +1,7 @@
 package census
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -23,8 +24,8 @@ func fate(left, seconds int, c *Class) (freed, sooner bool) {
 	return false, false
 }
 
-// fates counts what becomes of entries, plainly.
-func fates(entries []ctnetlink.Entry, t timeout.Table, c *Class, seconds int) (all, alive [2]int) {
+// countFates counts what becomes of entries, plainly.
+func countFates(entries []ctnetlink.Entry, t timeout.Table, c *Class, seconds int) (all, alive [2]int) {
 	rules := t.Rules()
 	for i := range entries {
 		e := &entries[i]
@@ -64,7 +65,7 @@ func TestShortenHoldsTheTruth(t *testing.T) {
 		for i := range r.Classes {
 			c := &r.Classes[i]
 			seconds := rapid.IntRange(0, c.Timeout+2).Draw(t, "new")
-			all, alive := fates(entries, table, c, seconds)
+			all, alive := countFates(entries, table, c, seconds)
 			got := r.Shorten(c, seconds)
 			for i, f := range []Figure{got.Freed, got.Sooner, got.Established.Freed, got.Established.Sooner} {
 				if want := [4]int{all[0], all[1], alive[0], alive[1]}[i]; !f.holds(want) {
@@ -109,7 +110,7 @@ func TestShortenOfASample(t *testing.T) {
 		var r Report
 		tally.fill(&r, scale{n, table})
 		for i, ask := range asked {
-			all, alive := fates(entries, defaults(), class(t, &whole, ask.class), ask.seconds)
+			all, alive := countFates(entries, defaults(), class(t, &whole, ask.class), ask.seconds)
 			got := r.Shorten(seenOrEmpty(t, &r, &whole, ask.class), ask.seconds)
 			for k, f := range []Figure{got.Freed, got.Sooner, got.Established.Freed, got.Established.Sooner} {
 				if f.holds([4]int{all[0], all[1], alive[0], alive[1]}[k]) {
@@ -184,5 +185,39 @@ func TestShorten(t *testing.T) {
 		if got := r.Shorten(class(t, &r, c.class), c.seconds); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.class, got, c.want)
 		}
+	}
+}
+
+// Classes together are what they are one by one, known better than their bounds
+// added up.
+func TestShortenAll(t *testing.T) {
+	entries := traffic(23, 40_000)
+	tally := newTally(defaults())
+	for i := range entries[:5000] {
+		tally.add(&entries[i])
+	}
+	var r Report
+	tally.fill(&r, scale{5000, 40_000})
+	to := map[string]int{"tcp_timeout_time_wait": 30, "udp_timeout": 10, "udp_timeout_stream": 40, "tcp_timeout_established": 7440}
+	total := r.ShortenAll(to)
+	var sum Shortened
+	add := func(to *Figure, f Figure) {
+		to.Entries, to.Low, to.High = to.Entries+f.Entries, to.Low+f.Low, to.High+f.High
+	}
+	for i := range r.Classes {
+		if seconds, ok := to[r.Classes[i].Name]; ok {
+			one := r.Shorten(&r.Classes[i], seconds)
+			add(&sum.Freed, one.Freed)
+			add(&sum.Sooner, one.Sooner)
+			add(&sum.Established.Freed, one.Established.Freed)
+		}
+	}
+	for i, f := range [][2]Figure{{total.Freed, sum.Freed}, {total.Sooner, sum.Sooner}, {total.Established.Freed, sum.Established.Freed}} {
+		if got, sum := f[0], f[1]; math.Abs(float64(got.Entries-sum.Entries)) > 16 || got.Entries == 0 || i < 2 && (got.Low <= sum.Low || got.High >= sum.High) {
+			t.Errorf("%d: together %+v, one by one %+v", i, got, sum)
+		}
+	}
+	if none := r.ShortenAll(nil); none != (Shortened{}) {
+		t.Errorf("nothing is asked: %+v", none)
 	}
 }
