@@ -47,7 +47,7 @@ func (r *Rule) age(left int64, at moment) (age int64, ok bool) {
 func (w *Was) excluded(gone int64, at moment) bool {
 	young := time.Duration(gone-1)*time.Second - slack
 	old := time.Duration(gone)*time.Second + slack
-	return !w.Retimed && young > at.to-w.Since || w.Until != 0 && old < at.from-w.Until
+	return !w.Retimed && w.Since != 0 && young > at.to-w.Since || w.Until != 0 && old < at.from-w.Until
 }
 
 // least is the least time that an entry is given, in seconds. The kernel does not

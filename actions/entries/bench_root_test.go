@@ -2,6 +2,7 @@ package entries_test
 
 import (
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -26,6 +27,7 @@ func BenchmarkRootWalk(b *testing.B) {
 	young := lab.Entries{Count: half, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 100 * time.Hour, Sources: 3000, Destinations: 4000, SNAT: pool}
 	fill(b, g, young)
 	p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 7200}, map[timeout.Class]int{timeout.TCPTimeWait: 60})
+	p.Beside = os.Getenv("BESIDE") != ""
 	var wallRatios, cpuRatios, floors, walls, cpus []float64
 	for b.Loop() {
 		fill(b, g, old)

@@ -13,9 +13,10 @@ import (
 type pace struct {
 	began  time.Time
 	cpu    time.Duration
-	share  float64   // of a CPU; 0 and 1 don't hold back
-	budget int       // changes a second; 0 doesn't hold back
-	free   time.Time // when the changes so far are within the budget
+	beside time.Duration // CPU time of a thread beside
+	share  float64       // of a CPU; 0 and 1 don't hold back
+	budget int           // changes a second; 0 doesn't hold back
+	free   time.Time     // when the changes so far are within the budget
 }
 
 // startPace starts with nothing used. The calling goroutine must be locked to its
@@ -26,7 +27,7 @@ func startPace(p *Plan) pace {
 
 // used is what has passed so far, in seconds.
 func (p *pace) used() (wall, cpu float64) {
-	return time.Since(p.began).Seconds(), (threadTime() - p.cpu).Seconds()
+	return time.Since(p.began).Seconds(), (threadTime() - p.cpu + p.beside).Seconds()
 }
 
 // spend takes changes off the budget. What is not used of it is not saved up.

@@ -21,6 +21,9 @@ type Plan struct {
 	// CPU is the share of one CPU that the walk may take, kernel and user together;
 	// 0 and 1 are all it can use.
 	CPU float64
+	// Beside has the entries changed on a thread of its own beside the reading: sooner
+	// done, for a little more CPU time, on two CPUs at once.
+	Beside bool
 	// Until is the count of entries at or below which the walk ends, since the
 	// pressure is gone; 0 is none.
 	Until int

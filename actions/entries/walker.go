@@ -35,13 +35,13 @@ type walker struct {
 	size           int // of the hash table in buckets, when the attempt began
 	table          int // entries then
 
-	batch           *ctnetlink.Batch
-	deletes, remade tally // what is in the batch
-	recent          recent
-	receives        int
-	began           time.Duration // of the receive before
-	fresh           bool          // no entry of the present datagram was judged yet
-	before          int           // entries read by former attempts
+	sender   *sender
+	load     *load // being filled
+	recent   recent
+	receives int
+	began    time.Duration // of the receive before
+	fresh    bool          // no entry of the present datagram was judged yet
+	before   int           // entries read by former attempts
 
 	read             int
 	deleted, retimed tally
@@ -53,19 +53,23 @@ type walker struct {
 // attempt walks the table once. It returns ErrResized if the table was not the same
 // throughout, whatever else went wrong.
 func (w *walker) attempt(ctx context.Context) (err error) {
-	if err := w.open(); err != nil {
+	if err := w.open(ctx); err != nil {
 		return err
 	}
-	defer w.close()
 	err = w.pass(ctx)
-	if resized := w.checkSize(); resized != nil {
+	resized := w.checkSize()
+	failed := w.close()
+	switch {
+	case resized != nil:
 		return resized
+	case err != nil:
+		return err
 	}
-	return err
+	return failed
 }
 
 // open reads what the attempt rests on.
-func (w *walker) open() (err error) {
+func (w *walker) open(ctx context.Context) (err error) {
 	w.before, w.receives, w.kept, w.recent = w.read, 0, [verdicts]int{}, recent{}
 	if w.buckets, err = sysctl.Open(keys + "buckets"); err != nil {
 		return absent(err)
@@ -79,20 +83,30 @@ func (w *walker) open() (err error) {
 		w.table, err = w.count.Int()
 	}
 	if err == nil {
-		w.batch, err = ctnetlink.OpenBatch()
+		w.sender, err = newSender(ctx, w.plan.Beside)
 	}
 	if err != nil {
 		w.buckets.Close()
 		w.count.Close()
 	}
-	return absent(err)
+	if err != nil {
+		return absent(err)
+	}
+	w.load = w.sender.first()
+	return nil
 }
 
-// close closes what was only read, and a batch of which all that counts is sent.
-func (w *walker) close() {
+// close counts what is on the way, and closes what was only read.
+func (w *walker) close() error {
 	w.buckets.Close()
 	w.count.Close()
-	_ = w.batch.Close()
+	w.sender.end()
+	var errs []error
+	for _, l := range w.sender.all {
+		errs = append(errs, w.settle(l))
+	}
+	w.sender.close()
+	return errors.Join(errs...)
 }
 
 // pass reads the masters, then all entries.
@@ -114,7 +128,7 @@ func (w *walker) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.send(ctx)
+	return w.sendAll(ctx)
 }
 
 // each judges an entry and queues what is to be done with it.
@@ -129,10 +143,10 @@ func (w *walker) each(e *ctnetlink.Entry) bool {
 	}
 	switch v {
 	case toDelete:
-		w.queued(w.batch.Delete(e), &w.deletes[class])
+		w.queued(w.load.batch.Delete(e), &w.load.deletes[class])
 	case toRetime:
 		w.recent.add(e.ID)
-		w.queued(w.batch.Retime(e, left), &w.remade[class])
+		w.queued(w.load.batch.Retime(e, left), &w.load.remade[class])
 	default:
 		w.kept[v]++
 	}
@@ -166,26 +180,63 @@ func (w *walker) between(ctx context.Context) error {
 			w.plan.Progress(read, max(w.table, read))
 		}
 	}
-	err := pause(ctx, w.pace.owes())
+	err := w.wait(ctx)
 	w.judge.at.from, w.began, w.fresh = w.began, boot.Now(), true
 	return err
 }
 
-// send sends what is queued.
-func (w *walker) send(ctx context.Context) error {
-	if w.batch.Len() == 0 {
+// wait sleeps as long as the pace wants it, with nothing left to send.
+func (w *walker) wait(ctx context.Context) error {
+	if w.pace.owes() < shortest {
 		return nil
 	}
-	sent, err := w.batch.Send(ctx)
-	w.pace.spend(w.deletes.sum() + w.remade.sum())
-	w.deleted.add(&w.deletes, w.deletes.sum()-sent.Deleted)
-	w.retimed.add(&w.remade, w.remade.sum()-sent.Retimed)
-	w.deletes, w.remade = tally{}, tally{}
-	w.gone += sent.Gone
-	w.refused += sent.Refused
-	if sent.Refused > 0 {
-		w.refusal = sent.Refusal
+	if err := w.sendAll(ctx); err != nil {
+		return err
 	}
+	return pause(ctx, w.pace.owes())
+}
+
+// A load is sent with as many changes, or when it is as old. That is a few datagrams at
+// most: to send each one's alone costs more.
+const (
+	loadSize = 64
+	loadAge  = time.Millisecond
+)
+
+// send sends what is queued, if it is enough or time for it.
+func (w *walker) send(ctx context.Context) error {
+	n, now := w.load.batch.Len(), boot.Now()
+	if n == 0 || w.load.since == 0 {
+		w.load.since = now
+	}
+	if n == 0 || n < loadSize && now-w.load.since < loadAge {
+		return nil
+	}
+	return w.sendAll(ctx)
+}
+
+// sendAll sends what is queued.
+func (w *walker) sendAll(ctx context.Context) error {
+	if w.load.batch.Len() == 0 {
+		return nil
+	}
+	w.pace.spend(w.load.batch.Len())
+	w.load = w.sender.next(ctx, w.load)
+	return w.settle(w.load)
+}
+
+// settle counts what became of a load, which is empty from then on.
+func (w *walker) settle(l *load) error {
+	w.deleted.add(&l.deletes, l.deletes.sum()-l.sent.Deleted)
+	w.retimed.add(&l.remade, l.remade.sum()-l.sent.Retimed)
+	w.gone += l.sent.Gone
+	w.refused += l.sent.Refused
+	if l.sent.Refused > 0 {
+		w.refusal = l.sent.Refusal
+	}
+	w.pace.beside += l.cpu
+	err := l.err
+	*l = load{batch: l.batch}
 	return err
 }
 
