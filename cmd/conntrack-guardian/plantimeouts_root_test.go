@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // churned is a table after much has come and gone. No entry's fate changes within ten
@@ -71,6 +73,42 @@ func TestRootPlanTimeouts(t *testing.T) {
 	}
 	if n, err := s.gateway.Count(); err != nil || n != 20_000 {
 		t.Errorf("%d entries are left, %v", n, err)
+	}
+}
+
+// What is foretold is what a walk does, but for what lies within a bin: entries of all
+// ages end as they were counted.
+func TestRootPlanTimeoutsForetellsTheWalk(t *testing.T) {
+	s := newSite(t)
+	var mix []lab.Entries
+	for left := 5; left < 120; left += 3 {
+		mix = append(mix, lab.Entries{
+			Count: 200, Proto: unix.IPPROTO_TCP, State: lab.TimeWait, Assured: true, Timeout: time.Duration(left) * time.Second, Sources: 50,
+		})
+	}
+	if r, err := s.gateway.Fill(t.Context(), mix...); err != nil || len(r.Failed) > 0 {
+		t.Fatalf("filled %d: %v %v", r.Created, r.Failed, err)
+	}
+	var answer shortAnswer
+	if err := json.Unmarshal([]byte(s.timeouts("--full", "--json", "time_wait=30s")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p := entries.Plan{Namespace: s.gateway.Router.Path(), Retime: true}
+	p.Rules[timeout.TCPTimeWait] = entries.Rule{New: 30, Was: []entries.Was{{Timeout: 120}}}
+	result, err := entries.Walk(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted, retimed := result.Deleted, result.Retimed
+	late := 200 * int(1+time.Since(began)/(3*time.Second)) // that came of age meanwhile, or expired
+	freed, sooner := answer.Total.Freed, answer.Total.Sooner
+	t.Logf("foretold %+v and %+v; deleted %d, re-timed %d", freed, sooner, deleted, retimed)
+	if deleted < freed.Low-late || deleted > freed.High+late || retimed < sooner.Low-late || retimed > sooner.High+late {
+		t.Errorf("foretold %+v and %+v; deleted %d, re-timed %d", freed, sooner, deleted, retimed)
+	}
+	if freed.High-freed.Low > 600 || freed.Low < 5000 || sooner.Low < 1200 {
+		t.Errorf("foretold %+v and %+v, which is little", freed, sooner)
 	}
 }
 

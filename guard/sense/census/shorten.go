@@ -82,6 +82,13 @@ type reach struct{ from, to int }
 // overlap is how many seconds two have in common.
 func (a reach) overlap(b reach) int { return max(0, min(a.to, b.to)-max(a.from, b.from)+1) }
 
+// The kernel cuts what an entry has left to whole seconds, so that it may be a second
+// younger than it looks, and have one more to lose. No entry is given less than three.
+const (
+	cut    = 1
+	spared = 3
+)
+
 // reaches are how many seconds an entry has left that is as old as a new timeout,
 // and one that is younger. Its age is what is gone of the shortest timeout that it
 // can have begun with.
@@ -89,9 +96,11 @@ func (c *Class) reaches(seconds int) (freed, sooner []reach) {
 	from := 0
 	for _, whole := range append(c.Others[:len(c.Others):len(c.Others)], c.Timeout) {
 		if whole > seconds {
-			old := max(from-1, whole-seconds)
+			old := max(from-1, whole-seconds-cut)
 			freed = append(freed, reach{from, old})
-			sooner = append(sooner, reach{old + 1, whole})
+			if whole > seconds+2*cut {
+				sooner = append(sooner, reach{max(old+1, spared+cut+1), whole})
+			}
 		}
 		from = whole + 1
 	}

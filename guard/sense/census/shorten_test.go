@@ -13,13 +13,18 @@ import (
 )
 
 // fate says in seconds what becomes of an entry of a class: whether it is freed, or
-// ends sooner. It is what Shorten counts, entry by entry.
+// ends sooner. It is what Shorten counts, entry by entry, and a walk does.
 func fate(left, seconds int, c *Class) (freed, sooner bool) {
 	for _, whole := range append(append([]int{}, c.Others...), c.Timeout) {
-		if left <= whole {
-			age := whole - left
-			return age >= seconds && whole > seconds, age < seconds && whole > seconds
+		if left > whole {
+			continue
 		}
+		if whole <= seconds {
+			return false, false
+		}
+		age := whole - left - 1
+		should := max(seconds-age, 3)
+		return age >= seconds, age < seconds && left > should+1
 	}
 	return false, false
 }
@@ -95,7 +100,7 @@ func TestShortenOfASample(t *testing.T) {
 		seconds int
 	}{
 		{"tcp_timeout_time_wait", 30},
-		{"tcp_timeout_time_wait", 119},
+		{"tcp_timeout_time_wait", 115},
 		{"udp_timeout", 10},
 		{"udp_timeout_stream", 29},
 		{"tcp_timeout_established", 7440},
@@ -177,7 +182,8 @@ func TestShorten(t *testing.T) {
 		want    Shortened
 	}{
 		{"tcp_timeout_time_wait", 40, Shortened{40, Fate{n(2), n(2)}, Fate{}}},
-		{"tcp_timeout_time_wait", 119, Shortened{119, Fate{n(0), n(4)}, Fate{}}},
+		{"tcp_timeout_time_wait", 119, Shortened{119, Fate{n(0), n(0)}, Fate{}}},
+		{"tcp_timeout_time_wait", 115, Shortened{115, Fate{n(0), n(4)}, Fate{}}},
 		{"tcp_timeout_time_wait", 120, Shortened{120, Fate{}, Fate{}}},
 		{"tcp_timeout_time_wait", 9000, Shortened{9000, Fate{}, Fate{}}},
 		{"tcp_timeout_established", 38_784, Shortened{38_784, Fate{n(1), n(0)}, Fate{n(2), n(1)}}},
