@@ -75,7 +75,7 @@ func (h history) was(now time.Duration, keeps bool) []Was {
 // standsUnder reports whether the value of s was in force when the later change was
 // made, so that the latter has found it.
 func (s step) standsUnder(above step) bool {
-	return s.after == above.before && (s.ours || s.change.Since >= above.change.Made)
+	return s.after == above.before && (s.ours || s.change.Since > above.change.Made)
 }
 
 // replaced is when what change i found was last in force; 0 is now. It comes back
