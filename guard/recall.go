@@ -67,7 +67,7 @@ func recallTimeouts(p *policy.Change, c ledger.Change, namespace string) bool {
 		}
 	}
 	if w := c.Walk; w != nil {
-		p.Walk.Done = w.Done
+		p.Walk.Running, p.Walk.Done = w.Running, w.Done
 		for _, n := range w.Classes {
 			p.Walk.Deleted += n.Deleted
 			p.Walk.Retimed += n.Retimed

@@ -18,6 +18,10 @@ type check struct {
 // entries to be dealt with.
 const walkPatience = time.Minute
 
+// pending reports whether there is no telling yet what came of the entries. A walk that
+// ended when there was room again tells.
+func (w *Walk) pending() bool { return w.Running || !w.Done && w.Deleted+w.Retimed == 0 }
+
 // judge says of each change in force, once and when its check is due, whether it
 // helped. A change made by an earlier run is judged by what this run sees. Where
 // more changes wait than there is place for, the oldest come first.
@@ -30,7 +34,7 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 			continue
 		}
 		k := st.check(ch.ID, now)
-		if ch.Measure == ShortenTimeouts && !ch.Walk.Done && now-ch.Made < walkPatience {
+		if ch.Measure == ShortenTimeouts && ch.Walk.pending() && now-ch.Made < walkPatience {
 			k = check{ch.ID, now, st.history.total}
 		}
 		waiting[n] = k

@@ -146,6 +146,34 @@ func TestWantsWalk(t *testing.T) {
 	}
 }
 
+// The effect is judged when it is known what came of the entries, or after a minute.
+func TestJudgedAfterTheWalk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		walk Walk
+		made time.Duration
+		due  bool
+	}{
+		"not begun":           {Walk{}, 20 * time.Second, false},
+		"under way":           {Walk{Running: true, Deleted: 100}, 20 * time.Second, false},
+		"done":                {Walk{Done: true}, 20 * time.Second, true},
+		"ended with room":     {Walk{Deleted: 100}, 20 * time.Second, true},
+		"never ended":         {Walk{Running: true}, 2 * time.Minute, true},
+		"done a moment ago":   {Walk{Done: true}, 0, false},
+		"nothing after a min": {Walk{}, 2 * time.Minute, true},
+	} {
+		p := newPressing()
+		c := p.made(TCPTimeWait, 10, 4)
+		c.Walk, c.Made = tc.walk, p.now-tc.made
+		p.st.judge(&p.s, &p.c, p.now)
+		if tc.made > 0 {
+			p.now += p.c.ShortenTimeouts.Check
+		}
+		if got := len(p.st.judge(&p.s, &p.c, p.now)) == 1; got != tc.due {
+			t.Errorf("%s: judged %v", name, got)
+		}
+	}
+}
+
 func TestOutcomeOfWalk(t *testing.T) {
 	some := Walk{Done: true, Deleted: 1000, Retimed: 10}
 	for _, tc := range []struct {

@@ -90,6 +90,7 @@ type Change struct {
 
 // A Walk is what came of the existing entries of shortened timeouts.
 type Walk struct {
+	Running bool // they are being dealt with
 	Done    bool // all of them were dealt with
 	Deleted int  // were older than their new timeout
 	Retimed int  // now end earlier
