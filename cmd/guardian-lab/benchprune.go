@@ -9,13 +9,16 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/ti-mo/conntrack"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
 // benchPruners are the contenders that this program plays itself. They return how
 // many entries they deleted.
 var benchPruners = map[string]func(context.Context) (int, error){
+	theWalk:    walkTable,
 	theSingles: func(context.Context) (int, error) { return deleteSingly() },
 }
 
@@ -36,6 +39,14 @@ func benchPruneCommand() *cobra.Command {
 			return program.PrintJSON(cmd.OutOrStdout(), benchAnswer{Deleted: deleted})
 		},
 	}
+}
+
+// walkTable does it as the daemon does, as fast as it goes.
+func walkTable(ctx context.Context) (int, error) {
+	p := entries.Plan{Retime: true}
+	p.Rules[timeout.TCPTimeWait] = entries.Rule{New: walkShort, Was: []entries.Was{{Timeout: walkNormal}}}
+	r, err := entries.Walk(ctx, p)
+	return r.Deleted, err
 }
 
 // deleteSingly does it in the usual way: it has the library read all entries, and

@@ -28,6 +28,7 @@ type walkBench struct {
 
 // The contenders' names.
 const (
+	theWalk    = "walk"
 	theSingles = "ti-mo-delete"
 	theTool    = "conntrack"
 )
@@ -37,9 +38,9 @@ func benchWalkCommand(b *walkBench) *cobra.Command {
 		Use:   "walk",
 		Short: "Measure what taking half of the table away costs",
 		Long: `Fill a gateway's table, half of it connections in TIME_WAIT that are older than a
-new timeout, and delete those in several ways, each a process of its own:
-ti-mo/conntrack, which reads all entries and deletes one after the other; and
-conntrack -D by state. With them goes a dump of the whole table that
+new timeout, and delete those in several ways, each a process of its own: our walk
+as the daemon does it; ti-mo/conntrack, which reads all entries and deletes one after
+the other; and conntrack -D by state. With them goes a dump of the whole table that
 looks at nothing and deletes nothing, which is the least that finding them can cost.
 
 In each round all of them take a turn, each round in another order, and what one
@@ -88,11 +89,12 @@ func (b *walkBench) understand() (err error) {
 	return checkMemory(b.size)
 }
 
-// Seconds. They are so long that nothing expires while it is measured.
+// Seconds. Nothing expires while it is measured, and no entry is older than the
+// machine is up.
 const (
-	walkNormal = 2 * walkLeft // the timeout that is shortened
-	walkLeft   = 12 * 3600    // what entries have left of it, see benchPart
-	walkShort  = walkLeft / 2 // what it is shortened to
+	walkNormal = walkLeft + 20 // the timeout that is shortened
+	walkLeft   = 12 * 3600     // what entries have left of it, see benchPart
+	walkShort  = 10            // what it is shortened to
 )
 
 // walkMix is a table that churn has filled: half of it, which comes first, is long
@@ -112,7 +114,7 @@ func walkMix(size int) []lab.Entries {
 }
 
 func (b *walkBench) run(cmd *cobra.Command) error {
-	r := walkResult{newBenchResult(b.rounds, nil)}
+	r := walkResult{newBenchResult(b.rounds, walkLimits)}
 	b.line = program.NewLine(cmd.ErrOrStderr())
 	err := eachWithGateway(cmd, []int{b.size}, benchSizes, func(ctx context.Context, g *lab.Gateway, size int) error {
 		rows, err := b.table(ctx, g)
@@ -170,6 +172,7 @@ func (b *walkBench) turn(ctx context.Context, g *lab.Gateway, row *benchRow) err
 func (b *walkBench) contenders() []benchRow {
 	return rowsOf(
 		ours(b.self, "read", theFloor, "receive and discard, the floor", checkFloor),
+		ours(b.self, "prune", theWalk, "our walk", checkDeleted),
 		ours(b.self, "prune", theSingles, "ti-mo/conntrack `Dump`, `Delete` each", checkDeleted),
 		contender{
 			Name: theTool, What: "`conntrack -D -p tcp --state TIME_WAIT`",

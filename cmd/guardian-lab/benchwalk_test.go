@@ -64,8 +64,8 @@ func TestReadTool(t *testing.T) {
 }
 
 func TestWalkMarkdown(t *testing.T) {
-	r := walkResult{benchResult{Kernel: "6.18", CPUs: 2, Rounds: 1}}
-	rows := rowsOf(contender{Name: theFloor, What: "the floor"}, contender{Name: theTool, What: "a tool"})
+	r := walkResult{benchResult{Kernel: "6.18", CPUs: 2, Rounds: 1, limits: walkLimits}}
+	rows := rowsOf(contender{Name: theFloor, What: "the floor"}, contender{Name: theWalk, What: "our walk"})
 	rows[0].Runs = []benchUsage{{CPU: 2, Wall: 4, RSS: 1e6}}
 	rows[1].Runs = []benchUsage{{CPU: 2.5, Wall: 6, RSS: 2e6}}
 	if err := summarized(rows, 1000, nil); err != nil {
@@ -78,7 +78,12 @@ func TestWalkMarkdown(t *testing.T) {
 |   entries | half deleted by | CPU s | × floor | wall s | × floor | peak RSS MB |
 | --------: | --------------- | ----: | ------: | -----: | ------: | ----------: |
 | 1,048,576 | the floor       | 2.000 |    1.00 |  4.000 |    1.00 |         1.0 |
-| 1,048,576 | a tool          | 2.500 |    1.25 |  6.000 |    1.50 |         2.0 |
+| 1,048,576 | our walk        | 2.500 |    1.25 |  6.000 |    1.50 |         2.0 |
+
+| target                       | at most |  got |        |
+| ---------------------------- | ------: | ---: | ------ |
+| our walk: CPU time, × floor  |     1.3 | 1.25 | met    |
+| our walk: wall time, × floor |     1.3 | 1.50 | missed |
 `
 	var out bytes.Buffer
 	if err := r.write(&out); err != nil {
@@ -100,8 +105,8 @@ func TestRootBenchWalk(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatalf("%v from %s", err, &stdout)
 	}
-	if len(r.Sizes) != 1 || r.Sizes[0].Entries != 4000 || len(r.Targets) != 0 {
-		t.Fatalf("%+v, want one size of 4000 and no targets", r)
+	if len(r.Sizes) != 1 || r.Sizes[0].Entries != 4000 || len(r.Targets) != 2 {
+		t.Fatalf("%+v, want one size of 4000 and two targets", r)
 	}
 	var names []string
 	for _, row := range r.Sizes[0].Rows {
@@ -110,7 +115,7 @@ func TestRootBenchWalk(t *testing.T) {
 			t.Errorf("%+v: it can't have taken so little", row)
 		}
 	}
-	if diff := cmp.Diff([]string{theFloor, theSingles, theTool}, names); diff != "" {
+	if diff := cmp.Diff([]string{theFloor, theWalk, theSingles, theTool}, names); diff != "" {
 		t.Error(diff)
 	}
 	nothingLeft(t, os.Getpid())

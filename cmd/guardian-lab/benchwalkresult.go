@@ -11,6 +11,12 @@ import (
 // A walkResult is what `bench walk` found.
 type walkResult struct{ benchResult }
 
+// walkLimits are what a walk shall not cost that deletes half of the table.
+var walkLimits = []benchLimit{
+	{"our walk: CPU time, × floor", theWalk, 1.3, func(row benchRow) float64 { return row.Ratio }},
+	{"our walk: wall time, × floor", theWalk, 1.3, func(row benchRow) float64 { return row.Slow }},
+}
+
 // write prints tables that are Markdown.
 func (r *walkResult) write(w io.Writer) error {
 	var b strings.Builder
@@ -26,6 +32,11 @@ func (r *walkResult) write(w io.Writer) error {
 		}
 	}
 	writeTable(&b, rows)
+	targets := [][]string{{"target", "at most", "got", ""}}
+	for _, t := range r.Targets {
+		targets = append(targets, []string{t.What, fmt.Sprintf("%g", t.Limit), fmt.Sprintf("%.2f", t.Worst), t.verdict()})
+	}
+	writeTable(&b, targets)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
