@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,13 @@ func TestTopOptions(t *testing.T) {
 		"--policy " + policy + " --namespace=":   {want: census.Options{Sample: 20000, CPU: 1}, by: "SOURCE"},
 		"--policy " + broken:                     {want: census.Options{Sample: 20000, CPU: 1}, by: "SOURCE", stderr: "broken.toml:1:1: "},
 		"--policy " + broken + " --namespace /n": {want: census.Options{Namespace: "/n", Sample: 20000, CPU: 1}, by: "SOURCE"},
+		"--by timeout --policy " + broken: {
+			want: census.Options{Sample: 20000, CPU: 1}, by: "CLASS", stderr: "names another; the floors are those of the built-in policy.\n",
+		},
+		"--by timeout --namespace /n --policy " + broken: {
+			want: census.Options{Namespace: "/n", Sample: 20000, CPU: 1}, by: "CLASS", stderr: "used: the floors are those of the built-in policy.\n",
+		},
+		"--by timeout --namespace /n --policy " + policy: {want: census.Options{Namespace: "/n", Sample: 20000, CPU: 1}, by: "CLASS"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			var got census.Options
@@ -86,7 +94,24 @@ func wideReport() census.Report {
 	r := *bigReport(1)
 	r.Services = []census.Service{{Addr: netip.MustParseAddr("10.0.0.9"), Port: 53, Proto: "udp"}}
 	r.States = []census.Named{{Name: "TIME_WAIT"}}
+	r.Classes = []census.Class{{Name: "tcp_timeout_time_wait", Timeout: 120}}
 	return r
+}
+
+// The floors are those of the policy.
+func TestTopFloors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "guardian.toml")
+	if err := os.WriteFile(file, []byte("version = 1\n[shorten_timeouts.tcp_timeout_time_wait]\nfloor = \"40s\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := census.Report{Full: true, Table: 5, Classes: []census.Class{{
+		Name: "tcp_timeout_time_wait", Timeout: 120, Figure: census.Figure{Entries: 5, Low: 5, High: 5},
+		Remaining: []census.Bin{{From: 3, To: 3, Entries: 4}, {From: 112, To: 119, Entries: 1}},
+	}}}
+	_, stdout, stderr := runTop(func(context.Context, census.Options) (census.Report, error) { return r, nil }, "--by", "timeout", "--policy", file)
+	if !regexp.MustCompile(`(?m)^CLASS .* FLOOR +FREES +OF TABLE\ntcp_timeout_time_wait .* 40s +4 +80\.0 %$`).MatchString(stdout) {
+		t.Errorf("%s%s", stderr, stdout)
+	}
 }
 
 // Programs read these keys: none goes, or comes to mean something else.
