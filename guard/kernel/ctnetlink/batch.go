@@ -95,8 +95,14 @@ func (b *Batch) makeRoom() error {
 	if err != nil {
 		return os.NewSyscallError("getsockopt SO_SNDBUF", err)
 	}
-	b.part = max(1, min(partSize, receive/answerRoom, send/shapeSize/2))
+	b.part = partOf(receive, send)
 	return nil
+}
+
+// partOf is how many messages a part may have with such buffers. Half of what is sent
+// is left for what the kernel counts besides the messages.
+func partOf(receive, send int) int {
+	return max(1, min(partSize, receive/answerRoom, send/shapeSize/2))
 }
 
 // Close closes the socket. What is queued is forgotten.
@@ -177,7 +183,8 @@ func (b *Batch) endPart() {
 // Send sends what is queued, part by part, and empties the batch. An error ends it:
 // what was sent by then is counted but for the part with the error, of which it is
 // not known what became; what comes after it is not sent. The end of ctx is noticed
-// before each part, which is before the next fifth of a millisecond.
+// before each part, which is before the next fifth of a millisecond; but nothing ends
+// the kernel's wait for another process that changes entries (nfnl_lock).
 func (b *Batch) Send(ctx context.Context) (sent Sent, err error) {
 	if b.open > 0 || len(b.queue) == 0 {
 		b.endPart()

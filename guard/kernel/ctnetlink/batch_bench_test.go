@@ -3,6 +3,7 @@ package ctnetlink
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -66,5 +67,38 @@ func BenchmarkRootDelete(b *testing.B) {
 			b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*entries), "ns/entry")
 			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*entries), "cpu-ns/entry")
 		})
+	}
+}
+
+// One message, by the size of the table that the kernel goes through for it.
+func BenchmarkRootDeleteUnrepliedUDP(b *testing.B) {
+	const entries = 200_000
+	inside(b, func() {
+		fill(b, entries)
+		took := time.Duration(0)
+		for b.Loop() {
+			want := crowdOf(b, netip.MustParseAddr("10.7.0.1"))
+			start := time.Now()
+			if n, err := DeleteUnrepliedUDP(context.Background(), netip.MustParseAddr("10.7.0.1")); err != nil || n != want {
+				b.Fatal(n, err)
+			}
+			took += time.Since(start)
+			flush(b)
+		}
+		b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*entries), "ns/entry")
+	})
+}
+
+// flush deletes what crowdOf made.
+func flush(b *testing.B) {
+	batch := openBatch(b)
+	defer batch.Close()
+	for _, e := range listed(b, open(b)) {
+		if e.Orig.Src[13] == 7 || e.Orig.Dst[13] == 7 {
+			queue(b, batch.Delete(&e))
+		}
+	}
+	if _, err := batch.Send(context.Background()); err != nil {
+		b.Fatal(err)
 	}
 }

@@ -310,3 +310,27 @@ func TestRootBatchWithoutCapability(t *testing.T) {
 		send(t, b, Sent{})
 	})
 }
+
+// Once a batch has been as long, it allocates nothing for an entry, nor for one that
+// is gone.
+func TestRootBatchAllocations(t *testing.T) {
+	inside(t, func() {
+		const n = 1000
+		fill(t, n)
+		list, b := listed(t, open(t)), openBatch(t)
+		ctx := t.Context()
+		if got := testing.AllocsPerRun(10, func() {
+			for i := range list {
+				queue(t, b.Delete(&list[i]))
+				queue(t, b.Retime(&list[i], 9))
+			}
+			if sent, err := b.Send(ctx); err != nil || sent.Deleted+sent.Gone != 2*n {
+				t.Fatal(sent, err)
+			}
+		}); got > 2 {
+			t.Errorf("%v allocations for %d changes", got, 2*n)
+		} else {
+			t.Logf("%v allocations for %d changes", got, 2*n)
+		}
+	})
+}

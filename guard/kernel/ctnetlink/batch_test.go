@@ -227,6 +227,17 @@ func TestBatchQueues(t *testing.T) {
 	}
 }
 
+// Small buffers make small parts, but of one message at least.
+func TestPartOf(t *testing.T) {
+	for buffers, want := range map[[2]int]int{
+		{425984, 212992}: partSize, {1 << 30, 1 << 30}: partSize, {64 << 10, 212992}: 32, {425984, 16 << 10}: 64, {0, 0}: 1,
+	} {
+		if got := partOf(buffers[0], buffers[1]); got != want {
+			t.Errorf("%v: %d, want %d", buffers, got, want)
+		}
+	}
+}
+
 // The zero Entry is nobody's.
 func TestBatchRefusesZero(t *testing.T) {
 	b := &Batch{fd: -1, part: partSize}

@@ -1,7 +1,9 @@
-// Package ctnetlink reads the connection-tracking table as ctnetlink dumps it:
-// one receive buffer, attributes parsed in place, one Entry that is filled again
-// and again. A walk allocates a few times at its start and never again, however
-// large the table.
+// Package ctnetlink reads the connection-tracking table as ctnetlink dumps it, and
+// deletes single entries or changes the time that they have left.
+//
+// A walk has one receive buffer, parses attributes in place, and fills one Entry
+// again and again. It allocates a few times at its start and never again, however
+// large the table. A Batch patches messages together and allocates for its longest.
 //
 // What holds:
 //
@@ -21,4 +23,10 @@
 //     number of buckets before and after. An entry that goes away just where one
 //     message ends makes the kernel begin its bucket again, so an entry may, if
 //     rarely, come twice.
+//   - A delete names the tuple, the zone and the id of one entry, or the tuple's
+//     parts of which all entries are meant. Without a tuple it would empty the
+//     table: one function, makeDelete, makes deletes of messages, and looks at
+//     their bytes first.
+//   - Each change of a Batch is counted as done, gone or refused, or it is said that
+//     the count is lost.
 package ctnetlink

@@ -16,9 +16,9 @@ import (
 var ErrUnsupported = errors.New("the kernel can't delete by a filter")
 
 // DeleteUnrepliedUDP deletes the UDP entries from an IPv4 address, of all zones,
-// that have not seen a reply, in one message: the kernel goes through the table, at
-// 0.3 us for each entry in it, and none is sent. It returns how many there were just
-// before, in the calling thread's namespace.
+// that have not seen a reply, in one message, in the calling thread's namespace. It
+// returns how many there were just before. The kernel goes through the table twice,
+// to count and to delete, at 0.2 and 0.4 us for each entry in it, whosever it is.
 //
 // Linux deletes by a CTA_FILTER from 6.11 on; an older one gives ErrUnsupported. Of
 // IPv6 the kernel compares addresses the wrong way round (see filter.flags), so that
