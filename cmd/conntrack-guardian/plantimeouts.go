@@ -78,6 +78,7 @@ type shortAnswer struct {
 	Max     int        `json:"max"`
 	Floors  string     `json:"floors"`      // where they are from
 	Opted   bool       `json:"established"` // the policy allows to end assured connections in ESTABLISHED
+	Retime  bool       `json:"retime"`      // it has existing entries end sooner
 	Classes []shortRow `json:"classes"`
 	Total   shortFates `json:"total"`
 
@@ -111,7 +112,8 @@ func (w *whatIf) answer(r *census.Report, m *policy.ShortenTimeoutsConfig, origi
 		a.Floors, a.least = origin, m.Share
 		return a
 	}
-	a := &shortAnswer{Floors: givenFloors, Opted: opted(m)}
+	a := emptyAnswer(m)
+	a.Floors = givenFloors
 	a.fill(r, w.floors)
 	for _, name := range missing(w.floors, r.Classes) {
 		a.Classes = append(a.Classes, shortRow{Class: name, asked: w.floors[name]})
@@ -121,14 +123,14 @@ func (w *whatIf) answer(r *census.Report, m *policy.ShortenTimeoutsConfig, origi
 
 // answerOf says what a report tells of a policy's floors.
 func answerOf(r *census.Report, m *policy.ShortenTimeoutsConfig) *shortAnswer {
-	a := &shortAnswer{Opted: opted(m)}
+	a := emptyAnswer(m)
 	a.fill(r, floorsOf(m))
 	return a
 }
 
-// opted reports whether a policy allows to end assured connections in ESTABLISHED.
-func opted(m *policy.ShortenTimeoutsConfig) bool {
-	return m.Floors[policy.TCPEstablished].Mode > policy.Off
+// emptyAnswer has what a policy says of existing entries.
+func emptyAnswer(m *policy.ShortenTimeoutsConfig) *shortAnswer {
+	return &shortAnswer{Opted: m.Established(), Retime: m.Retime}
 }
 
 // fill fills in what the report says.

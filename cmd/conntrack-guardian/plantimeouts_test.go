@@ -214,7 +214,7 @@ func TestTimeoutsJSONKeys(t *testing.T) {
 	}
 	const figure, fates = " entries high low share", " freed sooner kept"
 	want := map[string]string{
-		"": "time took full read table max floors established classes total", "classes": "class timeout to" + figure + fates,
+		"": "time took full read table max floors established retime classes total", "classes": "class timeout to" + figure + fates,
 		"total": fates, "kept": "freed sooner", "freed": figure, "sooner": figure,
 	}
 	got := map[string][]string{}

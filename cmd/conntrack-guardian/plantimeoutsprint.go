@@ -98,6 +98,9 @@ func (a *shortAnswer) notes() (lines []textLine) {
 		note("Not among them: %s (%s) in ESTABLISHED that are assured. They may be alive, and the policy leaves them alone.",
 			entriesText(kept.Entries), shareText(ratio(kept.Entries, a.Table)))
 	}
+	if !a.Retime {
+		note("The policy has no existing entry end sooner (retime = false).")
+	}
 	if a.least > 0 {
 		note("The policy leaves classes alone that hold less than %s of the table.", policy.Percent(a.least))
 	}
