@@ -22,7 +22,7 @@ func BenchmarkRootWalk(b *testing.B) {
 	const half = 500_000
 	g := gateway(b, lab.Sizes{Max: 3 * half, Buckets: 1 << 18})
 	pool := lab.NATPool{First: netip.MustParseAddr("203.0.113.1"), Addresses: 16}
-	old := timeWait(half, time.Hour)
+	old := timeWait(half, 3600)
 	old.Sources, old.Destinations, old.SNAT = 3000, 20_000, pool
 	young := lab.Entries{Count: half, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 100 * time.Hour, Sources: 3000, Destinations: 4000, SNAT: pool}
 	fill(b, g, young)

@@ -70,11 +70,13 @@ func TestPlanOfHistory(t *testing.T) {
 		want    []seen
 	}{
 		"the first": {
-			[]ledger.Change{changed(1, applied, "120", "40", 3, 2)}, 1, 40,
+			[]ledger.Change{changed(1, applied, "120", "40", 3, 2)},
+			1, 40,
 			[]seen{{120, 0, 2, false}, {40, 3, 0, false}},
 		},
 		"walked before": {
-			[]ledger.Change{retimed(changed(1, applied, "120", "40", 3, 2))}, 1, 40,
+			[]ledger.Change{retimed(changed(1, applied, "120", "40", 3, 2))},
+			1, 40,
 			[]seen{{120, 0, 2, false}, {40, 3, 0, true}},
 		},
 		"walked without re-timing": {
@@ -82,61 +84,74 @@ func TestPlanOfHistory(t *testing.T) {
 				c := changed(1, applied, "120", "40", 3, 2)
 				c.Walk = &ledger.Walk{Done: true}
 				return c
-			}()}, 1, 40,
+			}()},
+			1, 40,
 			[]seen{{120, 0, 2, false}, {40, 3, 0, false}},
 		},
 		"a level on another": {
-			[]ledger.Change{retimed(changed(1, applied, "120", "90", 60, 59)), changed(2, applied, "90", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{retimed(changed(1, applied, "120", "90", 60, 59)), changed(2, applied, "90", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 59, false}, {90, 60, 2, true}, {60, 3, 0, false}},
 		},
 		"nothing lives on the normal one any more": {
-			[]ledger.Change{changed(1, applied, "120", "90", 130, 123), changed(2, applied, "90", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{changed(1, applied, "120", "90", 130, 123), changed(2, applied, "90", "60", 3, 2)},
+			2, 60,
 			[]seen{{90, 130, 2, false}, {60, 3, 0, false}},
 		},
 		"on the same level": { // one that a later level has covered is the later one's
-			[]ledger.Change{changed(1, applied, "120", "90", 60, 59), changed(2, applied, "90", "60", 3, 2)}, 1, 0,
+			[]ledger.Change{changed(1, applied, "120", "90", 60, 59), changed(2, applied, "90", "60", 3, 2)},
+			1, 0,
 			[]seen{{120, 0, 59, false}, {90, 60, 2, false}, {60, 3, 0, false}},
 		},
 		"after one undone": {
-			[]ledger.Change{retimed(changed(1, undone, "120", "30", 60, 20)), changed(2, applied, "120", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{retimed(changed(1, undone, "120", "30", 60, 20)), changed(2, applied, "120", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 2, false}, {30, 60, 20, true}, {120, 0, 2, false}, {60, 3, 0, false}},
 		},
 		"long after one undone": {
-			[]ledger.Change{changed(1, undone, "120", "30", 60, 33), changed(2, applied, "120", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{changed(1, undone, "120", "30", 60, 33), changed(2, applied, "120", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 2, false}, {120, 0, 2, false}, {60, 3, 0, false}},
 		},
 		"after the upper of two was undone": {
 			[]ledger.Change{
 				changed(1, applied, "120", "90", 80, 79), changed(2, undone, "90", "60", 50, 20),
 				changed(3, applied, "90", "50", 3, 2),
-			}, 3, 50,
+			},
+			3, 50,
 			[]seen{{120, 0, 79, false}, {90, 80, 2, false}, {60, 50, 20, false}, {50, 3, 0, false}},
 		},
 		"after two were undone": {
 			[]ledger.Change{
 				changed(1, undone, "120", "90", 80, 19), changed(2, undone, "90", "60", 50, 20),
 				changed(3, applied, "120", "70", 3, 2),
-			}, 3, 70,
+			},
+			3, 70,
 			[]seen{{120, 0, 2, false}, {90, 80, 19, false}, {60, 50, 20, false}, {120, 0, 2, false}, {70, 3, 0, false}},
 		},
 		"after a rival": { // who has 300 now; ours of before may still be there
-			[]ledger.Change{changed(1, ledger.Yielded, "120", "40", 60, 20), changed(2, applied, "300", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{changed(1, ledger.Yielded, "120", "40", 60, 20), changed(2, applied, "300", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 2, false}, {40, 60, 20, false}, {300, 0, 2, false}, {60, 3, 0, false}},
 		},
 		"after a rival took this key alone": {
-			[]ledger.Change{yielded(changed(1, applied, "120", "40", 60, 20)), changed(2, applied, "300", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{yielded(changed(1, applied, "120", "40", 60, 20)), changed(2, applied, "300", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 2, false}, {40, 60, 20, false}, {300, 0, 2, false}, {60, 3, 0, false}},
 		},
 		"a rival has taken this key": {
-			[]ledger.Change{yielded(changed(1, applied, "120", "40", 60, 20))}, 1, 0,
+			[]ledger.Change{yielded(changed(1, applied, "120", "40", 60, 20))},
+			1, 0,
 			[]seen{{120, 0, 0, false}, {40, 60, 20, false}},
 		},
 		"after one that failed": { // it may have been there for a moment
-			[]ledger.Change{changed(1, ledger.Failed, "120", "40", 21, 20), changed(2, applied, "120", "60", 3, 2)}, 2, 60,
+			[]ledger.Change{changed(1, ledger.Failed, "120", "40", 21, 20), changed(2, applied, "120", "60", 3, 2)},
+			2, 60,
 			[]seen{{120, 0, 2, false}, {40, 21, 20, false}, {120, 0, 2, false}, {60, 3, 0, false}},
 		},
 		"under one that is being undone": {
-			[]ledger.Change{changed(1, applied, "120", "90", 60, 59), changed(2, ledger.Undoing, "90", "60", 30, 2)}, 1, 0,
+			[]ledger.Change{changed(1, applied, "120", "90", 60, 59), changed(2, ledger.Undoing, "90", "60", 30, 2)},
+			1, 0,
 			[]seen{{120, 0, 59, false}, {90, 60, 0, false}, {60, 30, 0, false}},
 		},
 		"of another boot, void and elsewhere": {
@@ -145,7 +160,8 @@ func TestPlanOfHistory(t *testing.T) {
 				changed(2, ledger.Void, "120", "20", 9, 8),
 				elsewhere(thisBoot, tenant, changed(3, applied, "120", "30", 9, 8)),
 				changed(4, applied, "120", "40", 3, 2),
-			}, 4, 40,
+			},
+			4, 40,
 			[]seen{{120, 0, 2, false}, {40, 3, 0, false}},
 		},
 	} {

@@ -1,0 +1,497 @@
+package entries_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
+)
+
+// An entry that is over the new timeout is gone; one that is not ends when it would
+// have under it.
+func TestRootAsIfTheTimeoutHadAlwaysBeenShort(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	fill(t, g, timeWait(1, 30), timeWait(1, 100), timeWait(1, 75), timeWait(1, 119))
+	h := newHand(t, g)
+	c := h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 40})
+	r := h.walk(c, nil)
+	if r.Deleted != 2 || r.Retimed != 2 || r.Read != 4 || r.Attempts != 1 {
+		t.Fatalf("%+v", r)
+	}
+	list := table(t, g)
+	n, least, most := leftOf(list, func(*ctnetlink.Entry) bool { return true })
+	if n != 2 || least < 19 || least > 21 || most < 38 || most > 40 {
+		t.Errorf("%d entries with %d to %d s left", n, least, most)
+	}
+	w := h.Changes()[0].Walk
+	want := []ledger.Count{{Class: "tcp_timeout_time_wait", Deleted: 2, Retimed: 2}}
+	if d := cmp.Diff(want, w.Classes); d != "" || !w.Done || !w.Retimes || w.Running || w.Walks != 1 {
+		t.Errorf("recorded %+v\n%s", w, d)
+	}
+}
+
+// sendUDP has the client send from each port, which is a packet an entry.
+func sendUDP(t *testing.T, g *lab.Gateway, first, n int) {
+	t.Helper()
+	err := g.Client.Do(func() error {
+		for port := first; port < first+n; port++ {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			err = errors.Join(
+				unix.Bind(fd, &unix.SockaddrInet4{Port: port}),
+				unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Addr: [4]byte{172, 31, 2, 2}, Port: 4000}),
+				unix.Close(fd))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func between(first, n int) func(e *ctnetlink.Entry) bool {
+	return func(e *ctnetlink.Entry) bool {
+		return e.Proto == unix.IPPROTO_UDP && int(e.Orig.SrcPort) >= first && int(e.Orig.SrcPort) < first+n
+	}
+}
+
+// Real packets, real timeouts, and the end itself.
+func TestRootEntriesOfRealPacketsEnd(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	if err := g.SetTimeouts(map[string]int{"udp_timeout": 20}); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, g, 20_000, 30)
+	time.Sleep(5500 * time.Millisecond)
+	sendUDP(t, g, 30_000, 40)
+	sent := time.Now()
+	h := newHand(t, g)
+	c := h.shorten(map[timeout.Class]int{timeout.UDP: 4})
+	r := h.walk(c, nil)
+	sendUDP(t, g, 40_000, 50) // under the new timeout
+	if r.Deleted != 30 || r.Retimed != 40 {
+		t.Fatalf("%+v", r)
+	}
+	if n, least, most := leftOf(table(t, g), between(30_000, 40)); n != 40 || least < 2 || most > 4 {
+		t.Errorf("%d entries with %d to %d s left", n, least, most)
+	}
+	time.Sleep(time.Until(sent.Add(2 * time.Second)))
+	if n, _, _ := leftOf(table(t, g), between(30_000, 40)); n != 40 {
+		t.Errorf("%d entries live after 2 s", n)
+	}
+	time.Sleep(time.Until(sent.Add(5500 * time.Millisecond)))
+	if n, least, most := leftOf(table(t, g), between(30_000, 40)); n != 0 {
+		t.Errorf("%d entries with %d to %d s left after 5 s", n, least, most)
+	}
+}
+
+// Entries of every class that can be made, of both families, in zones and translated.
+func TestRootEveryClass(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	pool := lab.NATPool{First: netip.MustParseAddr("203.0.113.7"), Addresses: 2}
+	from := map[timeout.Class]int{}
+	to := map[timeout.Class]int{}
+	names := map[string]int{}
+	for c := timeout.None + 1; c < timeout.Classes; c++ {
+		if c == timeout.TCPEstablished || c == timeout.Unacknowledged {
+			continue
+		}
+		if _, err := g.Router.Sysctl(c.Key()); err == nil {
+			from[c], to[c], names[c.Name()] = 200, 40, 200
+		}
+	}
+	if err := g.SetTimeouts(names); err != nil {
+		t.Fatal(err)
+	}
+	var mix []lab.Entries
+	kinds := 0
+	for _, e := range []lab.Entries{
+		{Proto: unix.IPPROTO_UDP},
+		{Proto: unix.IPPROTO_UDP, Family: 6},
+		{Proto: unix.IPPROTO_UDP, Zone: 7},
+		{Proto: unix.IPPROTO_UDP, SNAT: pool},
+		{Proto: unix.IPPROTO_UDP, DNAT: netip.MustParseAddr("192.0.2.200")},
+		{Proto: unix.IPPROTO_UDP, Assured: true},
+		{Proto: unix.IPPROTO_UDP, Assured: true, Family: 6, Zone: 3},
+		{Proto: unix.IPPROTO_ICMP},
+		{Proto: unix.IPPROTO_ICMP, Zone: 3, SNAT: pool},
+		{Proto: unix.IPPROTO_ICMPV6, Family: 6},
+		{Proto: unix.IPPROTO_TCP, State: lab.SynSent},
+		{Proto: unix.IPPROTO_TCP, State: lab.SynRecv},
+		{Proto: unix.IPPROTO_TCP, State: lab.FinWait, Assured: true},
+		{Proto: unix.IPPROTO_TCP, State: lab.CloseWait, Assured: true},
+		{Proto: unix.IPPROTO_TCP, State: lab.LastAck, Assured: true},
+		{Proto: unix.IPPROTO_TCP, State: lab.TimeWait, Assured: true, SNAT: pool},
+		{Proto: unix.IPPROTO_TCP, State: lab.Closed, Family: 6},
+		{Proto: unix.IPPROTO_SCTP, State: lab.SCTPEstablished},
+		{Proto: unix.IPPROTO_SCTP, State: lab.SCTPShutdownSent},
+	} {
+		kinds++
+		for count, left := range map[int]int{3: 20, 4: 150, 5: 190, 6: 700} {
+			e.Count, e.Timeout = count, time.Duration(left)*time.Second
+			mix = append(mix, e)
+		}
+	}
+	fill(t, g, mix...)
+	raw := addRaw(t, g, unix.IPPROTO_GRE, 150, 20) + addRaw(t, g, 253, 150, 20)
+	h := newHand(t, g)
+	r := h.walk(h.shorten(to), nil)
+	t.Logf("%+v", r)
+	if r.Deleted != (3+4)*kinds+raw || r.Retimed != 5*kinds || r.Kept.Foreign != 6*kinds || r.Read != 18*kinds+raw {
+		t.Errorf("%d kinds: %+v", kinds, r)
+	}
+	sum := 0
+	for _, c := range r.Classes {
+		sum += c.Deleted + c.Retimed
+	}
+	if sum != r.Deleted+r.Retimed || len(r.Classes) < 12 {
+		t.Errorf("the classes add up to %d: %+v", sum, r.Classes)
+	}
+	n, least, most := leftOf(table(t, g), func(e *ctnetlink.Entry) bool { return e.Timeout < 600 })
+	if n != 5*kinds || least < 28 || most > 31 {
+		t.Errorf("%d entries are left with %d to %d s", n, least, most)
+	}
+}
+
+// A second walk finds nothing to do, nor does one of a table that has nothing.
+func TestRootWalkingTwiceIsWalkingOnce(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	h := newHand(t, g)
+	c := h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 40, timeout.UDP: 10})
+	if r := h.walk(c, nil); r.Read != 0 || r.Deleted != 0 || len(r.Classes) != 0 {
+		t.Fatalf("of an empty table: %+v", r)
+	}
+	if _, err := h.Undo(c.ID, "again"); err != nil {
+		t.Fatal(err)
+	}
+	for left := range 120 {
+		fill(t, g, timeWait(20, left+1))
+	}
+	for left := range 30 {
+		fill(t, g, udp(10, left+1))
+	}
+	h = newHand(t, g)
+	c = h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 40, timeout.UDP: 10})
+	first := h.walk(c, nil)
+	if first.Deleted < 1400 || first.Retimed < 700 || first.Deleted+first.Retimed+first.Kept.Young+first.Gone != first.Read {
+		t.Fatalf("%+v", first)
+	}
+	second := h.walk(c, nil)
+	if second.Deleted != 0 || second.Retimed != 0 || second.Read == 0 {
+		t.Errorf("again: %+v", second)
+	}
+	if w := h.Changes()[0].Walk; w.Walks != 2 || w.Read != first.Read+second.Read || w.Classes[0].Deleted+w.Classes[1].Deleted != first.Deleted {
+		t.Errorf("recorded %+v after %+v and %+v", w, first, second)
+	}
+	if r := walk(t, entries.Plan{Namespace: g.Router.Path()}); r.Read != 0 {
+		t.Errorf("a plan of nothing: %+v", r)
+	}
+}
+
+// Every kind that is to be left alone is, and is counted.
+func TestRootLeftAlone(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	other := unheld(t)
+	fill(t, other, timeWait(50, 10))
+	established := tcp(101, lab.Established, 100_000)
+	idle := tcp(7, lab.Established, 299) // may be unanswered for a second
+	fixed := timeWait(102, 30)
+	fixed.Fixed = true
+	foreign := timeWait(103, 500)
+	parents := timeWait(20, 30)
+	children := udp(40, 25)
+	children.Master = 1
+	young := timeWait(105, 41) // a packet of just now would have given as much
+	classless := tcp(106, lab.FinWait, 10)
+	fill(t, g, established, idle, fixed, foreign, young, classless)
+	fill(t, g, parents, children)
+	before := table(t, g)
+	h := newHand(t, g)
+	c := h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 40, timeout.TCPEstablished: 7440})
+	r := h.walk(c, nil)
+	want := entries.Kept{Other: 40 + 106, Fixed: 102, Established: 108, Foreign: 103, Masters: 20, Young: 105}
+	if d := cmp.Diff(want, r.Kept); d != "" || r.Deleted != 0 || r.Retimed != 0 {
+		t.Errorf("kept (-want +got):\n%s%+v", d, r)
+	}
+	if after := table(t, g); len(after) != len(before) {
+		t.Errorf("%d entries of %d are left", len(after), len(before))
+	}
+	if n := len(table(t, other)); n != 50 {
+		t.Errorf("%d entries of 50 are left in another namespace", n)
+	}
+
+	// With the opt-in.
+	r = h.walk(c, func(p *entries.Plan) { p.Established = true })
+	want.Established, want.Young = 0, 105+7
+	want.Masters, want.Young = 0, want.Young+20 // a walk may have given them their 30 s by now
+	if d := cmp.Diff(want, r.Kept); d != "" || r.Deleted != 101 || r.Retimed != 0 {
+		t.Errorf("opted in, kept (-want +got):\n%s%+v", d, r)
+	}
+
+	// Once the children are gone, so may be their parents.
+	for _, e := range table(t, g) {
+		if e.Proto == unix.IPPROTO_UDP && e.MasterProto == 0 {
+			t.Errorf("a child without a master: %+v", e)
+		}
+	}
+	deleteAll(t, g, func(e *ctnetlink.Entry) bool { return e.MasterProto != 0 })
+	r = walk(t, shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 10}))
+	if r.Kept.Masters != 0 || r.Deleted != 20+105 || r.Kept.Fixed != 102 {
+		t.Errorf("without children: %+v", r)
+	}
+}
+
+// A level on a level: what the first has re-timed is as old as it was.
+func TestRootLevels(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	fill(t, g, timeWait(10, 115), timeWait(20, 80), timeWait(30, 45), timeWait(40, 15)) // 5, 40, 75 and 105 s old
+	h := newHand(t, g)
+	r := h.walk(h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 90}), nil)
+	if r.Deleted != 40 || r.Retimed != 60 {
+		t.Fatalf("to 90 s: %+v", r)
+	}
+	// What they have left by the first tells their age as their own timeout did.
+	r = h.walk(h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 60}), nil)
+	if r.Deleted != 30 || r.Retimed != 30 {
+		t.Fatalf("to 60 s: %+v", r)
+	}
+	r = h.walk(h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 30}), nil)
+	if r.Deleted != 20 || r.Retimed != 10 {
+		t.Fatalf("to 30 s: %+v", r)
+	}
+	n, least, most := leftOf(table(t, g), func(*ctnetlink.Entry) bool { return true })
+	if n != 10 || least < 22 || most > 29 {
+		t.Errorf("%d entries with %d to %d s left", n, least, most)
+	}
+	if moved, err := h.Undo(1, "calm"); err != nil || len(moved) != 3 {
+		t.Error(moved, err)
+	}
+	if now, err := g.Router.Sysctl(timeout.TCPTimeWait.Key()); err != nil || now != 120 {
+		t.Errorf("given back as %d, %v", now, err)
+	}
+}
+
+// The budget holds at every moment, not on the whole alone.
+func TestRootBudget(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	const budget, deletable = 5000, 9000
+	fill(t, g, timeWait(deletable, 10), tcp(20_000, lab.Established, 100_000))
+	for _, beside := range []bool{false, true} {
+		if beside {
+			fill(t, g, timeWait(deletable, 10))
+		}
+		p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+		p.Budget, p.Beside = budget, beside
+		start, looks := time.Now(), 0
+		full, err := g.Count()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Progress = func(int, int) {
+			looks++
+			now, err := g.Count()
+			allowed := int(time.Since(start).Seconds()*budget) + 300
+			if gone := full - now; err != nil || gone > allowed {
+				t.Errorf("%d deleted within %v, %v", gone, time.Since(start), err)
+			}
+		}
+		r := walk(t, p)
+		if r.Deleted != deletable || looks < 20 || r.Took < (deletable-300.0)/budget || r.Took > 4*deletable/budget {
+			t.Errorf("beside %t: %d looks, %+v", beside, looks, r)
+		}
+		if r.CPU > 0.8*r.Took {
+			t.Errorf("%v s of CPU in %v s: it does not sleep", r.CPU, r.Took)
+		}
+	}
+}
+
+func TestRootShareOfACPU(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	for _, beside := range []bool{false, true} {
+		fill(t, g, timeWait(30_000, 10))
+		p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+		p.CPU, p.Beside = 0.2, beside
+		r := walk(t, p)
+		if r.Deleted != 30_000 || r.Took < 4*r.CPU || r.CPU < 0.01 {
+			t.Errorf("beside %t: %+v", beside, r)
+		}
+	}
+}
+
+// When few enough entries are left the walk ends, and says so.
+func TestRootUntil(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	fill(t, g, timeWait(30_000, 10))
+	p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+	p.Until = 20_000
+	r, err := entries.Walk(t.Context(), p)
+	if err != nil || r.Done || !strings.Contains(r.Note, "the pressure is gone") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if now, err := g.Count(); err != nil || now > 20_000 || now < 18_000 || r.Deleted != 30_000-now {
+		t.Errorf("%d are left, %v, deleted %d", now, err, r.Deleted)
+	}
+	p.Until = 0
+	if r := walk(t, p); r.Deleted != 30_000 {
+		if n, _ := g.Count(); n != 0 {
+			t.Errorf("%d are left after %+v", n, r)
+		}
+	}
+}
+
+func TestRootEndsWithItsContext(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	fill(t, g, timeWait(40_000, 10))
+	why := errors.New("no longer wanted")
+	for _, beside := range []bool{false, true} {
+		p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+		p.Budget, p.Beside = 5000, beside
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
+		before, err := g.Count()
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r, err := entries.Walk(ctx, p)
+		if !errors.Is(err, why) && !errors.Is(err, context.Canceled) || r.Done || r.Note != err.Error() {
+			t.Errorf("beside %t: %+v, %v", beside, r, err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("ended after %v", took)
+		}
+		// What was sent is counted, but for the one load that the end may have met.
+		if after, err := g.Count(); err != nil || r.Deleted == 0 || r.Deleted > before-after || r.Deleted < before-after-300 {
+			t.Errorf("beside %t: %d of %d are left, %v, deleted %d", beside, after, before, err, r.Deleted)
+		}
+		cancel(nil)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err := entries.Walk(ctx, shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40}))
+	if !errors.Is(err, context.Canceled) || r.Done || r.Deleted != 0 {
+		t.Errorf("called off before: %+v, %v", r, err)
+	}
+}
+
+// resize writes from a thread of our own namespace: the key is read-only in all
+// others.
+func resize(t *testing.T, buckets int) {
+	t.Helper()
+	done := make(chan error)
+	go func() { done <- sysctl.Write("net.netfilter.nf_conntrack_buckets", strconv.Itoa(buckets)) }()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A resize loses entries: the walk begins again, and gives up when it happens again and
+// again. What it has re-timed by then it does not take for old.
+func TestRootResize(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	sizes, err := lab.ReadSizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resize(t, sizes.Buckets)
+	for _, resizes := range []int{1, 3, 4} {
+		fill(t, g, timeWait(10_000, 30), timeWait(10_000, 110)) // 110 left are re-timed to 31
+		p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+		done, next := 0, 0
+		p.Progress = func(read, _ int) {
+			if done < resizes && read >= next {
+				done++
+				resize(t, sizes.Buckets+done%2*4096)
+			}
+		}
+		r, err := entries.Walk(t.Context(), p)
+		if done != resizes {
+			t.Fatalf("%d of %d resizes, %v", done, resizes, err)
+		}
+		if resizes < 4 && (err != nil || !r.Done || r.Attempts != resizes+1) {
+			t.Errorf("%d resizes: %+v, %v", resizes, r, err)
+		}
+		if resizes == 4 && (!errors.Is(err, entries.ErrResized) || r.Done || r.Attempts != 4 || !strings.Contains(r.Note, strconv.Itoa(sizes.Buckets))) {
+			t.Errorf("4 resizes: %+v, %v", r, err)
+		}
+		if r.Deleted > 10_000 || r.Retimed > 10_000 {
+			t.Errorf("%d resizes: entries that were re-timed are taken for old: %+v", resizes, r)
+		}
+		n, _, _ := leftOf(table(t, g), func(*ctnetlink.Entry) bool { return true })
+		if n != 20_000-r.Deleted {
+			t.Errorf("%d resizes: %d are left of 20000, %d deleted", resizes, n, r.Deleted)
+		}
+		deleteAll(t, g, func(*ctnetlink.Entry) bool { return true })
+		resize(t, sizes.Buckets)
+	}
+}
+
+// A walk takes no more memory for a larger table.
+func TestRootWalkAllocatesNothingForAnEntry(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	for _, beside := range []bool{false, true} {
+		var mallocs [2]uint64
+		for i, n := range []int{1000, 40_000} {
+			fill(t, g, timeWait(n, 30), timeWait(n/4, 110), tcp(n, lab.Established, 100_000))
+			p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 40})
+			p.Beside = beside
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			r := walk(t, p)
+			runtime.ReadMemStats(&after)
+			if mallocs[i] = after.Mallocs - before.Mallocs; r.Deleted != n || r.Retimed != n/4 {
+				t.Fatalf("%+v", r)
+			}
+			deleteAll(t, g, func(*ctnetlink.Entry) bool { return true })
+		}
+		t.Logf("beside %t: %d and %d allocations", beside, mallocs[0], mallocs[1])
+		if mallocs[1] > mallocs[0]+500 {
+			t.Errorf("beside %t: %d allocations for 2250 entries, %d for 90000", beside, mallocs[0], mallocs[1])
+		}
+	}
+}
+
+// On a thread beside the same is done.
+func TestRootBesideIsTheSame(t *testing.T) {
+	g := gateway(t, lab.Sizes{})
+	for _, beside := range []bool{false, true} {
+		fill(t, g, timeWait(5000, 30), timeWait(3000, 110), udp(2000, 5), tcp(4000, lab.Established, 100_000))
+		p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120, timeout.UDP: 30}, map[timeout.Class]int{timeout.TCPTimeWait: 40, timeout.UDP: 10})
+		p.Beside = beside
+		r := walk(t, p)
+		want := []entries.Count{{Class: timeout.TCPTimeWait, Deleted: 5000, Retimed: 3000}, {Class: timeout.UDP, Deleted: 2000}}
+		if d := cmp.Diff(want, r.Classes); d != "" || r.Read != 14_000 || r.Kept.Other != 4000 || r.Gone != 0 || r.Refused != 0 {
+			t.Errorf("beside %t: %+v\n%s", beside, r, d)
+		}
+		deleteAll(t, g, func(*ctnetlink.Entry) bool { return true })
+	}
+}
+
+// Of the namespace that is not there the walk says so.
+func TestRootNoSuchNamespace(t *testing.T) {
+	p := entries.Plan{Namespace: "/run/netns/conntrack-guardian-nowhere"}
+	p.Rules[timeout.UDP] = entries.Rule{New: 10, Was: []entries.Was{{Timeout: 30, Until: boot.Now()}}}
+	if r, err := entries.Walk(t.Context(), p); !errors.Is(err, unix.ENOENT) || r.Done {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
