@@ -28,4 +28,6 @@
 //	settle.go    what a change has come to
 //	sysctl.go    the target of the conntrack sysctls
 //	timeout.go   the target of the timeouts, which each namespace has of its own
+//
+// What a change of timeouts means to the entries that exist is the package entries'.
 package actions

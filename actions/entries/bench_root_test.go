@@ -2,7 +2,6 @@ package entries_test
 
 import (
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
@@ -24,19 +24,25 @@ func BenchmarkRootWalk(b *testing.B) {
 	pool := lab.NATPool{First: netip.MustParseAddr("203.0.113.1"), Addresses: 16}
 	old := timeWait(half, 3600)
 	old.Sources, old.Destinations, old.SNAT = 3000, 20_000, pool
-	young := lab.Entries{Count: half, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 100 * time.Hour, Sources: 3000, Destinations: 4000, SNAT: pool}
+	young := tcp(half, lab.Established, 360_000)
+	young.Sources, young.Destinations, young.SNAT = 3000, 4000, pool
 	fill(b, g, young)
 	p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 7200}, map[timeout.Class]int{timeout.TCPTimeWait: 60})
-	p.Beside = os.Getenv("BESIDE") != ""
+	for _, name := range []string{"alone", "beside"} {
+		p.Beside = name == "beside"
+		b.Run(name, func(b *testing.B) { benchmarkWalk(b, g, p, old) })
+	}
+}
+
+func benchmarkWalk(b *testing.B, g *lab.Gateway, p entries.Plan, old lab.Entries) {
 	var wallRatios, cpuRatios, floors, walls, cpus []float64
 	for b.Loop() {
 		fill(b, g, old)
 		floorWall, floorCPU := discard(b, g)
 		r := walk(b, p)
-		if r.Deleted != half || r.Read < 2*half || r.Kept.Other != half {
+		if r.Deleted != old.Count || r.Read < 2*old.Count || r.Kept.Other != old.Count {
 			b.Fatalf("%+v", r)
 		}
-		b.Logf("floor %.2f s (%.2f CPU), walk %.2f s (%.2f CPU)", floorWall, floorCPU, r.Took, r.CPU)
 		wallRatios, cpuRatios = append(wallRatios, r.Took/floorWall), append(cpuRatios, r.CPU/floorCPU)
 		floors, walls, cpus = append(floors, floorWall), append(walls, r.Took), append(cpus, r.CPU)
 	}

@@ -17,8 +17,10 @@
 //   - A walk must be on record (Walking) before it may change the time of entries:
 //     after a kill nothing else tells that what they have left is not what a packet
 //     gave them.
-//   - An entry is deleted by its tuple and id, right after the datagram that it came
-//     in: a tuple that is another connection's by then is not killed.
+//   - An entry is deleted by its tuple and id: a tuple that is another connection's by
+//     then is not killed. Since one that is freed and made again for the same tuple may
+//     have the same id, entries are received some at a time, and those to be changed
+//     wait for no more than 64 of them or a millisecond.
 //   - A resize of the hash table loses entries from a dump: the walk begins again,
 //     three times at most. Whatever ends it, the result says what was done, and that
 //     it is not done.

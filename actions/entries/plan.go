@@ -16,7 +16,9 @@ type Plan struct {
 	Rules       [timeout.Classes]Rule
 	Established bool // the operator's opt-in: established, assured connections, too
 	Retime      bool // give entries the time that the new timeout would have left them
-	// Budget is how many entries a second may be deleted or re-timed; 0 is no limit.
+	// Budget is how many entries a second may be deleted or re-timed; 0 is no limit. What
+	// comes after a sleep was dumped before it: with a budget in the hundreds an entry may
+	// have seen a packet by the time that it is deleted.
 	Budget int
 	// CPU is the share of one CPU that the walk may take, kernel and user together;
 	// 0 and 1 are all it can use.

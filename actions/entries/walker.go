@@ -16,9 +16,9 @@ import (
 // keys is what the names of the keys begin with.
 const keys = "net.netfilter.nf_conntrack_"
 
-// datagram is how many bytes of entries are received at once, some 50 entries. They
-// are deleted before the next: an entry that is freed and made again for the same tuple
-// may have the same id, so that between dump and delete there must be little time.
+// datagram is how many bytes of entries are received at once, some 35 entries: an entry
+// that is freed and made again for the same tuple may have the same id, so that between
+// dump and delete there must be little time.
 const datagram = 8 << 10
 
 // checkEvery is how many receives pass until table and count are looked at again. That
