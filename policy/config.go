@@ -169,7 +169,8 @@ func Default() Config {
 	}
 }
 
-// Established reports whether silent connections may be ended, too.
+// Established reports whether the measure may end silent connections, too, whatever the
+// global mode.
 func (m *ShortenTimeoutsConfig) Established() bool {
 	return m.Mode == Act && m.Floors[TCPEstablished].Mode == Act
 }

@@ -13,10 +13,13 @@ type State struct {
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
 	resumed Episode       // of changes found open then, until it is taken up
 	history history
-	unsure  bool          // an undo waits for a census
-	learned time.Duration // boot clock of the reading that Baseline learned last
-	calm    [measures][levels]calm
-	checks  [levels]check
+	unsure  bool // an undo waits for a census
+	// timeouts are those of the snapshot before, and kept until when one is left alone.
+	timeouts [Timeouts]int
+	kept     [Timeouts]time.Duration
+	learned  time.Duration // boot clock of the reading that Baseline learned last
+	calm     [measures][levels]calm
+	checks   [levels]check
 }
 
 // Decide takes the next step: what the snapshot means, and what to do about it.
@@ -31,6 +34,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 		st.wake(now)
 	}
 	st.history.push(&s, c.Watch.Window, now)
+	st.heed(&s, now)
 	st.Now, st.unsure = assess(&st.history, &s, &c, now), false
 	st.explain(&s, &c, now)
 	st.learn(&s, &c, now)

@@ -14,13 +14,15 @@ type check struct {
 	lost   losses
 }
 
-// walkPatience is how long the judgement on shortened timeouts waits for the existing
-// entries to be dealt with.
+// walkPatience is how long the judgement on shortened timeouts waits for a walk over
+// the existing entries to begin and do something.
 const walkPatience = time.Minute
 
-// pending reports whether there is no telling yet what came of the entries. A walk that
-// ended when there was room again tells.
-func (w *Walk) pending() bool { return w.Running || !w.Done && w.Deleted+w.Retimed == 0 }
+// pending reports whether there is no telling yet what came of the entries, for a change
+// of that age. A walk that ended when there was room again tells.
+func (w *Walk) pending(age time.Duration) bool {
+	return w.Running || !w.Done && w.Deleted+w.Retimed == 0 && age < walkPatience
+}
 
 // judge says of each change in force, once and when its check is due, whether it
 // helped. A change made by an earlier run is judged by what this run sees. Where
@@ -34,7 +36,7 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 			continue
 		}
 		k := st.check(ch.ID, now)
-		if ch.Measure == ShortenTimeouts && ch.Walk.pending() && now-ch.Made < walkPatience {
+		if ch.Measure == ShortenTimeouts && ch.Walk.pending(now-ch.Made) {
 			k = check{ch.ID, now, st.history.total}
 		}
 		waiting[n] = k

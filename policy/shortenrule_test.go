@@ -72,7 +72,7 @@ func TestShortenTimeouts(t *testing.T) {
 		"not worth it":          {func(p *pressing) { p.st.Now.Census.Classes[TCPTimeWait] = sampled(0.04) }, ""},
 		"what acts goes first":  {func(p *pressing) { p.hasUDP(Advise) }, level2},
 		"two classes":           {func(p *pressing) { p.hasUDP(Act) }, level2 + " udp_timeout 30->20"},
-		"another class, later":  {func(p *pressing) { p.made(TCPTimeWait, 10, 4); p.hasUDP(Act) }, "do 4->4 udp_timeout 30->20"},
+		"another class, later":  {func(p *pressing) { p.made(TCPTimeWait, 10, 4); p.hasUDP(Act) }, "do 4->4 udp_timeout 30->10"},
 		"the next level":        {func(p *pressing) { p.made(TCPTimeWait, 93, 1) }, "do 1->2 tcp_timeout_time_wait 93->65"},
 		"not worth it any more": {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.st.Now.Census = Census{} }, "do 1->2 tcp_timeout_time_wait 93->65"},
 		"the last a moment ago": {func(p *pressing) { p.made(TCPTimeWait, 93, 1).At = p.now - time.Second }, ""},
@@ -101,6 +101,53 @@ func TestShortenTimeouts(t *testing.T) {
 	p := newPressing()
 	if got := p.decide(2 * p.s.Max); got != "" {
 		t.Errorf("with room on its way: %q", got)
+	}
+}
+
+// A timeout that somebody raises is left alone until the entries that began with the
+// shorter one are gone: they would look older than they are.
+func TestRaisedTimeoutIsLeftAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		raise func(p *pressing)
+		after time.Duration
+		acts  bool
+	}{
+		"just raised":        {func(p *pressing) { p.s.Timeouts[TCPTimeWait] = 240 }, time.Second, false},
+		"raised long ago":    {func(p *pressing) { p.s.Timeouts[TCPTimeWait] = 240 }, 123 * time.Second, true},
+		"lowered":            {func(p *pressing) { p.s.Timeouts[TCPTimeWait] = 60 }, time.Second, true},
+		"another one raised": {func(p *pressing) { p.s.Timeouts[UDP] = 240 }, time.Second, true},
+		"given back by us": {func(p *pressing) {
+			p.undone(11 * time.Minute)
+			p.s.Changes[0].Timeouts[TCPTimeWait] = TimeoutEdit{240, 120}
+			p.s.Timeouts[TCPTimeWait] = 240
+		}, time.Second, true},
+	} {
+		p := newPressing()
+		p.st.heed(&p.s, p.now)
+		tc.raise(p)
+		p.st.heed(&p.s, p.now+time.Second)
+		p.now += tc.after
+		p.st.heed(&p.s, p.now)
+		if acts := p.decide(p.s.Max) != ""; acts != tc.acts {
+			t.Errorf("%s: acts %v", name, acts)
+		}
+	}
+}
+
+// Without a limit there is nothing to guard, and what was shortened is given back.
+func TestNoLimitGivesBack(t *testing.T) {
+	p := newPressing()
+	p.made(TCPTimeWait, 10, 4).Made = 0
+	p.s.Max, p.st.Now.Cause, p.st.Now.Utilization = 0, None, 0
+	got := ""
+	for range 25 * 60 {
+		p.now += time.Second
+		if got = p.decide(0); got != "" {
+			break
+		}
+	}
+	if got != "undo 4->0 tcp_timeout_time_wait 10->120" {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -133,6 +180,10 @@ func TestWantsWalk(t *testing.T) {
 		"the newest":           {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2) }, 2, 32_768},
 		"the newest is done":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2).Walk.Done = true }, 0, 0},
 		"there is no need":     {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count = 54_000 }, 0, 0},
+		"advice only":          {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Mode = Advise }, 0, 0},
+		"the measure is off":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.ShortenTimeouts.Mode = Off }, 0, 0},
+		"somebody else has it": {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Timeouts[TCPTimeWait] = 94 }, 0, 0},
+		"no limit any more":    {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Max = 0 }, 0, 0},
 		"there will be need":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.FillRate = 54_000, 1000 }, 1, 32_768},
 		"marks under low":      {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Watch.Low = 0.9 }, 0, 0},
 		"and no memory":        {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.Cause = 32_768, MemoryShort }, 1, 0},
@@ -157,7 +208,7 @@ func TestJudgedAfterTheWalk(t *testing.T) {
 		"under way":           {Walk{Running: true, Deleted: 100}, 20 * time.Second, false},
 		"done":                {Walk{Done: true}, 20 * time.Second, true},
 		"ended with room":     {Walk{Deleted: 100}, 20 * time.Second, true},
-		"never ended":         {Walk{Running: true}, 2 * time.Minute, true},
+		"a long one":          {Walk{Running: true}, 2 * time.Minute, false},
 		"done a moment ago":   {Walk{Done: true}, 0, false},
 		"nothing after a min": {Walk{}, 2 * time.Minute, true},
 	} {

@@ -24,15 +24,16 @@ func (st *State) shortenTimeouts(s *Snapshot, c *Config, now time.Duration, limi
 		resting(s, ShortenTimeouts, m.Cooldown, 0, now) || st.restored(s, c, now) {
 		return nil
 	}
-	mode, edits, worth := st.shorter(s, c, level, now)
 	from := levelNow(s)
+	level = max(level, from) // a class that is worth it now joins the others
+	mode, edits, worth := st.shorter(s, c, level, now)
 	switch {
 	case len(edits) == 0:
 		return st.floored(s, c, from, worth)
 	case st.useless(s, ShortenTimeouts):
 		return st.bounded(ShortenTimeouts, from, "timeouts stay as they are: shortening them did not help in this episode")
 	}
-	out := st.propose(s, ShortenTimeouts, mode, from, max(level, from), st.Now.figures())
+	out := st.propose(s, ShortenTimeouts, mode, from, level, st.Now.figures())
 	for i := range out {
 		out[i].Timeouts = edits
 	}
@@ -54,9 +55,12 @@ func (st *State) wantedLevel(s *Snapshot, c *Config, limit int) int {
 	return c.ShortenTimeouts.level(st.coming(s, limit))
 }
 
-// coming is the utilization of a limit that is to be expected.
+// coming is the utilization of a limit that is to be expected, 0 without a limit.
 func (st *State) coming(s *Snapshot, limit int) float64 {
-	return (float64(s.Count) + max(st.Now.FillRate, 0)*lead.Seconds()) / float64(max(limit, 1))
+	if limit <= 0 {
+		return 0
+	}
+	return (float64(s.Count) + max(st.Now.FillRate, 0)*lead.Seconds()) / float64(limit)
 }
 
 // shorter lists the timeouts to be shortened to a level, those of the farthest mode
@@ -67,7 +71,8 @@ func (st *State) shorter(s *Snapshot, c *Config, level int, now time.Duration) (
 	for t := range Timeouts {
 		normal, ours := normalOf(s, t)
 		own := min(c.Mode, m.Mode, m.Floors[t].Mode)
-		if own == Off || normal == 0 || !ours && st.Now.Census.Classes[t].Low < m.Share || keptOff(s, t, c.Watch.YieldFor, now) {
+		if own == Off || normal == 0 || !ours && st.Now.Census.Classes[t].Low < m.Share ||
+			now < st.kept[t] || keptOff(s, t, c.Watch.YieldFor, now) {
 			continue
 		}
 		worth = true
@@ -219,6 +224,28 @@ func drifts(s *Snapshot) bool {
 	return len(found) > 0
 }
 
+// heed notices that somebody raises a timeout that is not ours to know. Entries that
+// began with the shorter one would then look as old as the longer one makes them, until
+// they are gone: so long that timeout is left alone.
+func (st *State) heed(s *Snapshot, now time.Duration) {
+	for t := range Timeouts {
+		was, is := st.timeouts[t], s.Timeouts[t]
+		if was != 0 && is > was && !explains(s, t, is) {
+			st.kept[t] = now + time.Duration(was)*time.Second + 2*time.Second
+		}
+	}
+	st.timeouts = s.Timeouts
+}
+
+// explains reports whether a change of ours has set a timeout to a value, or put it back
+// to it: the ledger knows since when it is in force.
+func explains(s *Snapshot, t Timeout, value int) bool {
+	return slices.ContainsFunc(s.Changes, func(c Change) bool {
+		e := c.Timeouts[t]
+		return c.State == Applied && e.After == value || c.State != Applied && e.Before == value
+	})
+}
+
 // keptOff reports whether somebody else has taken a timeout from us lately.
 func keptOff(s *Snapshot, t Timeout, yieldFor, now time.Duration) bool {
 	return slices.ContainsFunc(s.Changes, func(c Change) bool {
@@ -231,7 +258,7 @@ func keptOff(s *Snapshot, t Timeout, yieldFor, now time.Duration) bool {
 // 0 if not. A walk that ended there goes on when there is need again.
 func (st *State) WantsWalk(s *Snapshot, c *Config) (change, enough int) {
 	open := stack(s, ShortenTimeouts)
-	if len(open) == 0 || open[len(open)-1].Walk.Done {
+	if len(open) == 0 || open[len(open)-1].Walk.Done || min(c.Mode, c.ShortenTimeouts.Mode) < Act || drifts(s) {
 		return 0, 0
 	}
 	change = open[len(open)-1].ID
