@@ -70,6 +70,9 @@ func attributes(e Entry) [][]byte {
 		list = append(list, attr(ctaZone, u16(e.Zone)))
 	}
 	list = append(list, attr(ctaStatus, u32(e.Status)), attr(ctaMark, u32(e.Mark)), attr(ctaID, u32(e.ID)))
+	if e.Use != 0 {
+		list = append(list, attr(ctaUse, u32(e.Use)))
+	}
 	if e.MasterProto != 0 {
 		of := e
 		of.Proto = e.MasterProto

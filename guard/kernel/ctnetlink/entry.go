@@ -29,6 +29,7 @@ type Entry struct {
 	ID          uint32 // CTA_ID
 	Status      uint32 // IPS_*, enum ip_conntrack_status
 	Mark        uint32
+	Use         uint32 // who holds the entry: the table, each child whose master it is, and packets under way (CTA_USE)
 	Timeout     uint32 // seconds until it expires, as of the dump
 	Zone        uint16 // 0 is the default zone
 	OrigZone    uint16 // where the original is looked for: Zone, or 0 if that is for the reply direction alone

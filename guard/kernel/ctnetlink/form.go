@@ -48,6 +48,7 @@ const (
 	status
 	timeout
 	mark
+	use
 	id
 	zone
 	tcpState
@@ -68,6 +69,7 @@ var formRoot = [ctaZone + 1]branch{
 	ctaStatus:     {field: status},
 	ctaTimeout:    {field: timeout},
 	ctaMark:       {field: mark},
+	ctaUse:        {field: use},
 	ctaID:         {field: id},
 	ctaZone:       {field: zone},
 	ctaProtoInfo: {nest: &[ctaZone + 1]branch{
@@ -157,10 +159,13 @@ func (f *form) read(body []byte, e *Entry) {
 	e.Reply.DstPort = binary.BigEndian.Uint16(body[f.at[replyDstPort]:])
 	e.ID = binary.BigEndian.Uint32(body[f.at[id]:])
 	e.Status = binary.BigEndian.Uint32(body[f.at[status]:])
-	e.Mark, e.Timeout, e.Zone, e.OrigZone, e.ReplyZone, e.TCPState, e.SCTPState = 0, 0, 0, 0, 0, 0, 0
+	e.Mark, e.Use, e.Timeout, e.Zone, e.OrigZone, e.ReplyZone, e.TCPState, e.SCTPState = 0, 0, 0, 0, 0, 0, 0, 0
 	e.Family, e.Proto = f.family, f.proto
 	if at := f.at[timeout]; at != 0 {
 		e.Timeout = binary.BigEndian.Uint32(body[at:])
+	}
+	if at := f.at[use]; at != 0 {
+		e.Use = binary.BigEndian.Uint32(body[at:])
 	}
 	if at := f.at[mark]; at != 0 {
 		e.Mark = binary.BigEndian.Uint32(body[at:])

@@ -93,6 +93,8 @@ func decoded(b []byte) (e Entry, err error) {
 			e.Timeout, timeout = top.Uint32(), true
 		case ctaMark:
 			e.Mark = top.Uint32()
+		case ctaUse:
+			e.Use = top.Uint32()
 		case ctaID:
 			e.ID = top.Uint32()
 		case ctaZone:

@@ -20,6 +20,7 @@ const (
 	ctaProtoInfo   = 4
 	ctaTimeout     = 7
 	ctaMark        = 8
+	ctaUse         = 11
 	ctaID          = 12
 	ctaTupleMaster = 14
 	ctaZone        = 18
@@ -33,7 +34,7 @@ const (
 var (
 	entryLevel = levelOf(map[uint16]string{
 		ctaTupleOrig: "CTA_TUPLE_ORIG", ctaTupleReply: "CTA_TUPLE_REPLY", ctaStatus: "CTA_STATUS",
-		ctaProtoInfo: "CTA_PROTOINFO", ctaTimeout: "CTA_TIMEOUT", ctaMark: "CTA_MARK", ctaID: "CTA_ID",
+		ctaProtoInfo: "CTA_PROTOINFO", ctaTimeout: "CTA_TIMEOUT", ctaMark: "CTA_MARK", ctaUse: "CTA_USE", ctaID: "CTA_ID",
 		ctaTupleMaster: "CTA_TUPLE_MASTER", ctaZone: "CTA_ZONE",
 	})
 	protoInfoLevel = levelOf(map[uint16]string{ctaProtoInfoTCP: "CTA_PROTOINFO_TCP", ctaProtoInfoSCTP: "CTA_PROTOINFO_SCTP"})
@@ -110,6 +111,8 @@ func (p *parser) attributes(body []byte) error {
 			p.Timeout = n.u32()
 		case ctaMark:
 			p.Mark = n.u32()
+		case ctaUse:
+			p.Use = n.u32()
 		case ctaID:
 			p.ID = n.u32()
 		case ctaTupleMaster:

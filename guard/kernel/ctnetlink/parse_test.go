@@ -11,7 +11,7 @@ import (
 // examples are entries of every kind, ids apart.
 func examples() map[string]Entry {
 	tcp := flow(unix.IPPROTO_TCP, "10.0.0.1", "192.0.2.1", 40001, 443)
-	tcp.ID, tcp.Mark, tcp.TCPState = 0xfedcba98, 0x80000001, TCPTimeWait
+	tcp.ID, tcp.Mark, tcp.Use, tcp.TCPState = 0xfedcba98, 0x80000001, 0x01020304, TCPTimeWait
 	tcp.Zone, tcp.OrigZone, tcp.ReplyZone = 65535, 65535, 65535
 	natted := flow(unix.IPPROTO_UDP, "10.0.0.1", "192.0.2.1", 40001, 53)
 	natted.Reply.Dst, natted.Reply.DstPort, natted.Status = Addr{10: 255, 11: 255, 12: 203, 14: 113, 15: 9}, 1024, 0xffffbfff
@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 			"flagged as big endian": body(want.Family, flagged(list)...),
 			"with unknown in nests": body(want.Family, crowded(want)...),
 		} {
-			p := parser{Entry: Entry{Zone: 1, OrigZone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, SCTPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}, Master: Tuple{SrcPort: 1}, MasterProto: 1}, zoned: true, tcp: true, sctp: true}
+			p := parser{Entry: Entry{Use: 1, Zone: 1, OrigZone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, SCTPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}, Master: Tuple{SrcPort: 1}, MasterProto: 1}, zoned: true, tcp: true, sctp: true}
 			if err := p.parse(b); err != nil {
 				t.Errorf("%s, %s: %v", name, how, err)
 			} else if diff := cmp.Diff(want, p.Entry); diff != "" {
@@ -248,7 +248,7 @@ func TestParseCutShort(t *testing.T) {
 		legal, end := map[int]bool{}, nfgenmsg
 		for _, a := range list {
 			end += len(a)
-			legal[end] = a[2] == ctaID || a[2] == ctaTimeout || a[2] == ctaTupleMaster
+			legal[end] = a[2] == ctaID || a[2] == ctaUse || a[2] == ctaTimeout || a[2] == ctaTupleMaster
 		}
 		for n := range whole {
 			var p parser

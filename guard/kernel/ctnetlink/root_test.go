@@ -86,7 +86,7 @@ func dumped(t *testing.T) map[uint32]Entry {
 func converted(f conntrack.Flow) Entry {
 	e := Entry{
 		Orig: convertedTuple(f.TupleOrig), Reply: convertedTuple(f.TupleReply),
-		ID: f.ID, Status: uint32(f.Status), Mark: f.Mark, Timeout: f.Timeout,
+		ID: f.ID, Status: uint32(f.Status), Mark: f.Mark, Use: f.Use, Timeout: f.Timeout,
 		Zone: f.Zone | f.TupleOrig.Zone | f.TupleReply.Zone, Family: unix.AF_INET, Proto: f.TupleOrig.Proto.Protocol,
 		OrigZone: f.Zone | f.TupleOrig.Zone, ReplyZone: f.Zone | f.TupleReply.Zone,
 	}
