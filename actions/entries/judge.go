@@ -15,7 +15,7 @@ const (
 	isFixed                      // nobody changes its timeout
 	isEstablished                // it is an established connection, without the opt-in
 	isForeign                    // it has more time left than any timeout of its class gives
-	isMaster                     // its children live
+	isHeld                       // its children hold it, or a packet of its own that is under way, or who does is not told
 	isYoung                      // it has no more left than it should
 	toRetime
 	toDelete
@@ -26,7 +26,6 @@ const (
 type judge struct {
 	classes     *timeout.Rules
 	rules       [timeout.Classes]Rule
-	masters     masters
 	established bool
 	retime      bool
 	at          moment // of the entries being judged
@@ -50,8 +49,8 @@ func (j *judge) of(e *ctnetlink.Entry) (v verdict, class timeout.Class, left uin
 		return isForeign, class, 0
 	}
 	v = j.byAge(rule, age, int64(e.Timeout))
-	if v != isYoung && j.masters.have(e) {
-		return isMaster, class, 0
+	if v != isYoung && e.Use != 1 {
+		return isHeld, class, 0
 	}
 	return v, class, uint32(rule.left(age))
 }

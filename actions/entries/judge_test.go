@@ -30,19 +30,19 @@ func judged() *judge {
 func TestJudge(t *testing.T) {
 	const replied, assured = ctnetlink.StatusSeenReply, ctnetlink.StatusSeenReply | ctnetlink.StatusAssured
 	tcp := func(state uint8, status, left uint32) ctnetlink.Entry {
-		return ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_TCP, TCPState: state, Status: status, Timeout: left}
+		return ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_TCP, TCPState: state, Status: status, Timeout: left, Use: 1}
 	}
 	udp := func(status, left uint32) ctnetlink.Entry {
-		return ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_UDP, Status: status, Timeout: left}
+		return ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_UDP, Status: status, Timeout: left, Use: 1}
 	}
 	offloaded := tcp(0, assured, 0)
 	offloaded.Offloaded = true
 	offloadedUDP := udp(assured|ctnetlink.StatusOffload, 3)
 	offloadedUDP.Offloaded = true
 	parent := udp(assured, 10)
-	parent.Orig.SrcPort = 5060
-	other := parent
-	other.Orig.DstPort = 5060
+	parent.Use = 2
+	childless, untold := parent, parent
+	childless.Use, untold.Use = 1, 0
 	for name, tc := range map[string]struct {
 		entry       ctnetlink.Entry
 		established bool
@@ -67,13 +67,13 @@ func TestJudge(t *testing.T) {
 		"far more left":              {udp(0, 1<<32-1), false, isForeign},
 		"old":                        {udp(0, 600), false, toDelete},
 		"of the new timeout":         {udp(0, 100), false, isYoung},
-		"parent":                     {parent, false, isMaster},
-		"its ports the other way":    {other, false, toDelete},
+		"parent":                     {parent, false, isHeld},
+		"childless":                  {childless, false, toDelete},
+		"not told who holds it":      {untold, false, isHeld},
 		"state without a name":       {tcp(77, assured, 50), false, isOther},
 	} {
 		j := judged()
 		j.established = tc.established
-		j.masters = masters{master{parent.Orig, unix.IPPROTO_UDP}: {}}
 		if got, _, _ := j.of(&tc.entry); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
@@ -83,8 +83,7 @@ func TestJudge(t *testing.T) {
 // A parent that is young is so before all.
 func TestJudgeYoungParent(t *testing.T) {
 	j := judged()
-	e := ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_UDP, Timeout: 100}
-	j.masters = masters{master{e.Orig, e.Proto}: {}}
+	e := ctnetlink.Entry{Family: unix.AF_INET, Proto: unix.IPPROTO_UDP, Timeout: 100, Use: 2}
 	if got, _, _ := j.of(&e); got != isYoung {
 		t.Errorf("%d, want %d", got, isYoung)
 	}
@@ -109,10 +108,9 @@ func TestJudgeOfClassesNotInTheChange(t *testing.T) {
 func TestJudgingAllocatesNothing(t *testing.T) {
 	j := judged()
 	entries := []ctnetlink.Entry{
-		{Proto: unix.IPPROTO_UDP, Timeout: 500},
-		{Proto: unix.IPPROTO_TCP, TCPState: ctnetlink.TCPTimeWait, Timeout: 500},
+		{Use: 1, Proto: unix.IPPROTO_UDP, Timeout: 500},
+		{Proto: unix.IPPROTO_TCP, TCPState: ctnetlink.TCPTimeWait, Timeout: 500, Use: 1},
 	}
-	j.masters = masters{master{proto: 99}: {}}
 	if n := testing.AllocsPerRun(100, func() {
 		for i := range entries {
 			j.of(&entries[i])
@@ -126,7 +124,7 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 func TestBeginAgain(t *testing.T) {
 	j := judged()
 	before := j.rules[timeout.UDP].Was
-	e := ctnetlink.Entry{Proto: unix.IPPROTO_UDP, Timeout: 60}
+	e := ctnetlink.Entry{Use: 1, Proto: unix.IPPROTO_UDP, Timeout: 60}
 	if got, _, _ := j.of(&e); got != toDelete {
 		t.Fatalf("at first %d", got)
 	}

@@ -37,9 +37,9 @@ type simulation struct {
 
 // kinds are entries of each class that is simulated.
 var kinds = map[timeout.Class]ctnetlink.Entry{
-	timeout.UDPStream:  {Proto: unix.IPPROTO_UDP, Status: ctnetlink.StatusAssured | ctnetlink.StatusSeenReply},
-	timeout.TCPFinWait: {Proto: unix.IPPROTO_TCP, TCPState: ctnetlink.TCPFinWait, Status: ctnetlink.StatusAssured},
-	timeout.GREStream:  {Proto: unix.IPPROTO_GRE, Status: ctnetlink.StatusAssured | ctnetlink.StatusSeenReply},
+	timeout.UDPStream:  {Use: 1, Proto: unix.IPPROTO_UDP, Status: ctnetlink.StatusAssured | ctnetlink.StatusSeenReply},
+	timeout.TCPFinWait: {Use: 1, Proto: unix.IPPROTO_TCP, TCPState: ctnetlink.TCPFinWait, Status: ctnetlink.StatusAssured},
+	timeout.GREStream:  {Use: 1, Proto: unix.IPPROTO_GRE, Status: ctnetlink.StatusAssured | ctnetlink.StatusSeenReply},
 }
 
 func newSimulation(t *rapid.T) *simulation {

@@ -38,7 +38,7 @@ type Kept struct {
 	Fixed       int // with a fixed timeout
 	Established int // established connections, without the opt-in
 	Foreign     int // more time left than any timeout of their class gives
-	Masters     int // their children live
+	Held        int // by children that live, or by a packet that is under way
 	Young       int // no more left than they should have
 }
 
@@ -55,7 +55,7 @@ func (r *Result) Ledger() ledger.Walk {
 func keptOf(n *[verdicts]int) Kept {
 	return Kept{
 		Other: n[isOther], Offloaded: n[isOffloaded], Fixed: n[isFixed], Established: n[isEstablished],
-		Foreign: n[isForeign], Masters: n[isMaster], Young: n[isYoung],
+		Foreign: n[isForeign], Held: n[isHeld], Young: n[isYoung],
 	}
 }
 

@@ -224,7 +224,7 @@ func TestRootLeftAlone(t *testing.T) {
 	h := newHand(t, g)
 	c := h.shorten(map[timeout.Class]int{timeout.TCPTimeWait: 40, timeout.TCPEstablished: 7440})
 	r := h.walk(c, nil)
-	want := entries.Kept{Other: 40 + 106, Fixed: 102, Established: 108, Foreign: 103, Masters: 20, Young: 105}
+	want := entries.Kept{Other: 40 + 106, Fixed: 102, Established: 108, Foreign: 103, Held: 20, Young: 105}
 	if d := cmp.Diff(want, r.Kept); d != "" || r.Deleted != 0 || r.Retimed != 0 {
 		t.Errorf("kept (-want +got):\n%s%+v", d, r)
 	}
@@ -238,7 +238,7 @@ func TestRootLeftAlone(t *testing.T) {
 	// With the opt-in.
 	r = h.walk(c, func(p *entries.Plan) { p.Established = true })
 	want.Established, want.Young = 0, 105+7
-	want.Masters, want.Young = 0, want.Young+20 // a walk may have given them their 30 s by now
+	want.Held, want.Young = 0, want.Young+20 // a walk may have given them their 30 s by now
 	if d := cmp.Diff(want, r.Kept); d != "" || r.Deleted != 101 || r.Retimed != 0 {
 		t.Errorf("opted in, kept (-want +got):\n%s%+v", d, r)
 	}
@@ -251,7 +251,7 @@ func TestRootLeftAlone(t *testing.T) {
 	}
 	deleteAll(t, g, func(e *ctnetlink.Entry) bool { return e.MasterProto != 0 })
 	r = walk(t, shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 10}))
-	if r.Kept.Masters != 0 || r.Deleted != 20+105 || r.Kept.Fixed != 102 {
+	if r.Kept.Held != 0 || r.Deleted != 20+105 || r.Kept.Fixed != 102 {
 		t.Errorf("without children: %+v", r)
 	}
 }

@@ -109,19 +109,13 @@ func (w *walker) close() error {
 	return errors.Join(errs...)
 }
 
-// pass reads the masters, then all entries.
+// pass reads all entries.
 func (w *walker) pass(ctx context.Context) error {
 	conn, err := ctnetlink.OpenSized(datagram)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // only read
-	if w.judge.masters, err = findMasters(ctx, conn); err != nil {
-		return err
-	}
-	if err := w.look(); err != nil { // a resize would have hidden some
-		return err
-	}
 	w.began = boot.Now()
 	w.judge.at, w.fresh = moment{from: w.began}, true
 	_, err = conn.Walk(ctx, ctnetlink.Query{}, w.each, func(int) error { return w.between(ctx) })
