@@ -66,7 +66,7 @@ type Change struct {
 	// the kernel. A ledger that lacks it gives the Since that it has.
 	Made time.Duration `json:"made,omitempty"`
 	// Walk is what the walks over the table for this change came to, nil before
-	// the first has ended.
+	// the first has begun.
 	Walk *Walk `json:"walk,omitempty"`
 }
 
