@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 )
@@ -76,15 +77,52 @@ func listChanges(w io.Writer, changes []ledger.Change) error {
 		fmt.Fprintln(w, "Nothing has been done.")
 		return nil
 	}
+	where := places(changes)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tMADE\tMEASURE\tCAUSE\tVALUE\tFROM\tTO\tSTATE\tEFFECT")
 	for _, c := range changes {
 		for _, e := range c.Edits {
 			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause,
-				valueName(e.Key), valueText(e.Key, e.Before), valueText(e.Key, e.After), stateText(c, e), cmp.Or(c.Outcome, "-"))
+				valueName(e.Key)+where[namespaceOf(e.Key)], valueText(e.Key, e.Before), valueText(e.Key, e.After), stateText(c, e), cmp.Or(c.Outcome, "-"))
 		}
 	}
 	return t.Flush()
+}
+
+// places tell timeouts of one network namespace from those of another: what to put
+// behind a name, by path. Where all are of one namespace it is nothing.
+func places(changes []ledger.Change) map[string]string {
+	seen, bases := map[string]string{}, map[string]int{}
+	for _, c := range changes {
+		for _, e := range c.Edits {
+			if _, _, ok := actions.ParseTimeoutKey(e.Key); ok {
+				seen[namespaceOf(e.Key)] = ""
+			}
+		}
+	}
+	if len(seen) < 2 {
+		return nil
+	}
+	for path := range seen {
+		bases[filepath.Base(path)]++
+	}
+	for path := range seen {
+		switch base := filepath.Base(path); {
+		case path == "": // our own
+		case bases[base] > 1: // as of /proc/PID/ns/net
+			seen[path] = "@" + path
+		default:
+			seen[path] = "@" + base
+		}
+	}
+	return seen
+}
+
+// namespaceOf is the path of the namespace that a timeout is of, empty for our own
+// and for values that all namespaces share.
+func namespaceOf(key string) string {
+	namespace, _, _ := actions.ParseTimeoutKey(key)
+	return namespace
 }
 
 // stateText is the state of a change, or of one value of it that somebody else has

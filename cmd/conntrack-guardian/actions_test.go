@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 )
 
 // shortened is a change of two timeouts, one of them somebody else's by now.
@@ -68,9 +71,90 @@ boot                   b
 	out.Reset()
 	c := shortened()
 	c.State, c.Note = ledger.Undone, "rolled back by hand"
-	printRollback(&out, []ledger.Change{c}, nil)
+	printRollback(&out, []ledger.Change{c})
 	want = "change 7 undone: tcp_timeout_time_wait 10s → 2m\nchange 7 yielded: udp_timeout\n"
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Errorf("the rollback differs (-want +got):\n%s", d)
+	}
+}
+
+// What a walk did is told, also of one that nothing is known of.
+func TestWalkText(t *testing.T) {
+	for want, w := range map[string]ledger.Walk{
+		"a walk began and its end is not known":                     {Running: true, Walks: 1},
+		"5 read in 1.5 s; a walk began and its end is not known":    {Running: true, Walks: 2, Read: 5, Took: 1.5},
+		"5 read in 1.5 s; not all":                                  {Read: 5, Took: 1.5},
+		"5 read in 1.5 s; not all: enough":                          {Read: 5, Took: 1.5, Note: "enough"},
+		"5 read in 1.5 s":                                           {Read: 5, Took: 1.5, Done: true},
+		"0 read in 0.0 s":                                           {Done: true},
+		"5 read in 1.5 s; udp_timeout: 1,000 deleted, 2 end sooner": {Read: 5, Took: 1.5, Done: true, Classes: []ledger.Count{{Class: "udp_timeout", Deleted: 1000, Retimed: 2}}},
+	} {
+		if got := walkText(&w); got != want {
+			t.Errorf("%+v: %q, want %q", w, got, want)
+		}
+	}
+}
+
+// A list tells timeouts of several namespaces apart, and says nothing of a single one.
+func TestPlaces(t *testing.T) {
+	of := func(namespaces ...string) (changes []ledger.Change) {
+		for _, at := range namespaces {
+			key := "timeout:udp_timeout"
+			if at != "" {
+				key += "@" + at
+			}
+			changes = append(changes, ledger.Change{Namespace: at, Edits: []ledger.Edit{
+				{Key: "sysctl:net.netfilter.nf_conntrack_max", Before: "1", After: "2"}, {Key: key, Before: "30", After: "10"},
+			}})
+		}
+		return changes
+	}
+	for want, changes := range map[string][]ledger.Change{
+		"udp_timeout":                               of(""),
+		"udp_timeout udp_timeout":                   of("/run/netns/gw", "/run/netns/gw"),
+		"udp_timeout udp_timeout@gw":                of("", "/run/netns/gw"),
+		"udp_timeout@a udp_timeout@b udp_timeout@a": of("/run/netns/a", "/run/netns/b", "/run/netns/a"),
+		"udp_timeout@/proc/1/ns/net udp_timeout@/proc/2/ns/net udp_timeout@b": of("/proc/1/ns/net", "/proc/2/ns/net", "/run/b"),
+	} {
+		var out strings.Builder
+		if err := listChanges(&out, changes); err != nil {
+			t.Fatal(err)
+		}
+		var values []string
+		for line := range strings.Lines(out.String()) {
+			for _, word := range strings.Fields(line) {
+				if strings.HasPrefix(word, "udp_timeout") || strings.HasPrefix(word, "nf_conntrack_max@") {
+					values = append(values, word)
+				}
+			}
+		}
+		if got := strings.Join(values, " "); got != want {
+			t.Errorf("the list has %q, want %q:\n%s", got, want, out.String())
+		}
+	}
+}
+
+// Lifting restrictions leaves capacity in force, and does not say that nothing is.
+func TestRootRollbackRestrictionsKeepsCapacity(t *testing.T) {
+	s := newSite(t)
+	l, _, err := openLedger(s.path("state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Intend(ledger.Change{Measure: "raise-max", Edits: []ledger.Edit{
+		{Key: "sysctl:net.netfilter.nf_conntrack_max", Before: "32768", After: strconv.Itoa(baseline)},
+	}})
+	if err == nil {
+		_, err = l.Step(c.ID, ledger.Applied, "")
+	}
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := s.command("rollback", "--restrictions")
+	if code != program.Done || stdout != "No restriction of the guardian's is in force.\n" || stderr != "" {
+		t.Errorf("exit code %d, %q%q", code, stdout, stderr)
+	}
+	if c := s.changes()[0]; c.State != ledger.Applied || s.max() != baseline {
+		t.Errorf("the raise is %s, nf_conntrack_max %d", c.State, s.max())
 	}
 }

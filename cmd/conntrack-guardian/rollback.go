@@ -44,7 +44,11 @@ fail; --force does it all the same.`,
 			if f.json {
 				return errors.Join(err, program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
 			}
-			printRollback(cmd.OutOrStdout(), changes, err)
+			if len(changes) == 0 && err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), nothingLeft(restrictions))
+				return nil
+			}
+			printRollback(cmd.OutOrStdout(), changes)
 			return err
 		},
 	}
@@ -113,10 +117,16 @@ func named(known []ledger.Change, ids []string) error {
 	return errors.Join(errs...)
 }
 
-func printRollback(w io.Writer, changes []ledger.Change, err error) {
-	if len(changes) == 0 && err == nil {
-		fmt.Fprintln(w, "Nothing of the guardian's is in force.")
+// nothingLeft says that there was nothing to undo. Capacity may be in force where
+// only restrictions were to go.
+func nothingLeft(restrictions bool) string {
+	if restrictions {
+		return "No restriction of the guardian's is in force."
 	}
+	return "Nothing of the guardian's is in force."
+}
+
+func printRollback(w io.Writer, changes []ledger.Change) {
 	for _, c := range changes {
 		for _, e := range c.Edits {
 			fmt.Fprintf(w, "change %d %s: %s", c.ID, stateText(c, e), valueName(e.Key))

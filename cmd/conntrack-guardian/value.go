@@ -31,13 +31,24 @@ func valueText(key, value string) string {
 	return policy.Number(n)
 }
 
+// walkUnknown is said of a walk that goes on, or whose daemon was killed.
+const walkUnknown = "a walk began and its end is not known"
+
 // walkText says what a change of timeouts did to the entries that there were.
 func walkText(w *ledger.Walk) string {
+	if w.Running && w.Read == 0 {
+		return walkUnknown
+	}
 	text := fmt.Sprintf("%s read in %.1f s", policy.Number(w.Read), w.Took)
 	for _, c := range w.Classes {
 		text += fmt.Sprintf("; %s: %s deleted, %s end sooner", c.Class, policy.Number(c.Deleted), policy.Number(c.Retimed))
 	}
-	if !w.Done {
+	switch {
+	case w.Running: // the figures are of those before it
+		text += "; " + walkUnknown
+	case !w.Done && w.Note == "":
+		text += "; not all"
+	case !w.Done:
 		text += "; not all: " + w.Note
 	}
 	return text
