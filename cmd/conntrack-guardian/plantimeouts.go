@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -20,6 +22,9 @@ type whatIf struct {
 	top              // how the census is taken
 	floors floorList // given ones
 	asked  bool
+	// timeouts reads those of a namespace; nil is from the kernel. A census has
+	// only those of classes that have entries.
+	timeouts func(namespace string) (timeout.Table, error)
 }
 
 func (w *whatIf) addFlags(cmd *cobra.Command) {
@@ -60,12 +65,46 @@ func (w *whatIf) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if r.Classes, err = w.withAsked(r.Classes); err != nil {
+		return err
+	}
 	answer := w.answer(&r, &file.Policy.ShortenTimeouts, origin)
 	out := cmd.OutOrStdout()
 	if w.json {
 		return program.PrintJSON(out, answer)
 	}
 	return printLines(out, answer.lines(), cleverTerminal(out) != nil)
+}
+
+// withAsked adds the classes that were asked for and have no entries, by name, with
+// the timeout that is in force.
+func (w *whatIf) withAsked(classes []census.Class) ([]census.Class, error) {
+	names := missing(w.floors, classes)
+	if len(names) == 0 {
+		return classes, nil
+	}
+	read := w.timeouts
+	if read == nil {
+		read = timeoutsOf
+	}
+	now, err := read(w.namespace)
+	if err != nil {
+		return nil, fmt.Errorf("read the timeouts in force: %w", err)
+	}
+	for _, name := range names {
+		c, _ := timeout.ByName(name)
+		classes = append(classes, census.Class{Name: name, Timeout: now.Of[c]})
+	}
+	return classes, nil
+}
+
+// timeoutsOf are a namespace's timeouts.
+func timeoutsOf(namespace string) (now timeout.Table, err error) {
+	err = netns.Do(namespace, func() (err error) {
+		now, err = timeout.Read()
+		return err
+	})
+	return now, err
 }
 
 // A shortAnswer is what plan --timeouts --json prints.
@@ -115,9 +154,6 @@ func (w *whatIf) answer(r *census.Report, m *policy.ShortenTimeoutsConfig, origi
 	a := emptyAnswer(m)
 	a.Floors = givenFloors
 	a.fill(r, w.floors)
-	for _, name := range missing(w.floors, r.Classes) {
-		a.Classes = append(a.Classes, shortRow{Class: name, asked: w.floors[name]})
-	}
 	return a
 }
 

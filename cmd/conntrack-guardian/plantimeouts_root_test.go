@@ -71,6 +71,9 @@ func TestRootPlanTimeouts(t *testing.T) {
 		!regexp.MustCompile(`(?m)^all +20,000 +100\.0 % +0 +0 % +0$`).MatchString(text) {
 		t.Errorf("established connections are not apart:\n%s", text)
 	}
+	if text := s.timeouts("--full", "udp=10s"); !regexp.MustCompile(`(?m)^udp_timeout +0 +0 % +30s +10s +0 +0 % +0$`).MatchString(text) {
+		t.Errorf("a class without entries has no timeout:\n%s", text)
+	}
 	if n, err := s.gateway.Count(); err != nil || n != 20_000 {
 		t.Errorf("%d entries are left, %v", n, err)
 	}

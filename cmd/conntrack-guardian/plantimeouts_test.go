@@ -16,6 +16,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -24,10 +25,52 @@ import (
 func runWhatIf(take func(context.Context, census.Options) (census.Report, error), args ...string) (code int, stdout, stderr string) {
 	f := &flags{}
 	root := program.Root("conntrack-guardian", "")
-	root.AddCommand(planCommandWith(f, &whatIf{top: top{flags: f, take: take, slow: topSlow, cpu: 1}}))
+	root.AddCommand(planCommandWith(f, &whatIf{top: top{flags: f, take: take, slow: topSlow, cpu: 1}, timeouts: usualTimeouts}))
 	var out, errs bytes.Buffer
 	code = program.Execute(context.Background(), root, append([]string{"plan"}, args...), &out, &errs)
 	return code, out.String(), errs.String()
+}
+
+// usualTimeouts are some of a kernel without SCTP.
+func usualTimeouts(string) (t timeout.Table, err error) {
+	t.Of[timeout.UDP], t.Of[timeout.TCPTimeWait] = 30, 120
+	return t, nil
+}
+
+// A class without entries has the timeout that is in force in the policy's namespace.
+func TestTimeoutsOfClassesWithoutEntries(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("policy.toml", []byte("version = 1\nnamespace = \"/run/netns/gw\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, asked := &flags{}, ""
+	w := &whatIf{top: top{flags: f, take: func(context.Context, census.Options) (census.Report, error) {
+		return census.Report{Full: true, Max: 10}, nil
+	}}}
+	w.timeouts = func(namespace string) (timeout.Table, error) {
+		asked = namespace
+		return usualTimeouts(namespace)
+	}
+	root := program.Root("conntrack-guardian", "")
+	root.AddCommand(planCommandWith(f, w))
+	var out, errs bytes.Buffer
+	args := []string{"plan", "--timeouts", "--json", "--policy", "policy.toml", "time_wait=30s", "udp=1m", "sctp_closed=5s"}
+	if code := program.Execute(t.Context(), root, args, &out, &errs); code != program.Done || asked != "/run/netns/gw" {
+		t.Fatalf("exit code %d, asked %q: %s", code, asked, errs.String())
+	}
+	var answer shortAnswer
+	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	to := 30
+	want := []shortRow{{Class: "sctp_timeout_closed"}, {Class: "tcp_timeout_time_wait", Timeout: 120, To: &to}, {Class: "udp_timeout", Timeout: 30}}
+	if d := cmp.Diff(want, answer.Classes, cmp.AllowUnexported(shortRow{})); d != "" {
+		t.Errorf("the classes differ (-want +got):\n%s", d)
+	}
+	w.timeouts = func(string) (timeout.Table, error) { return timeout.Table{}, errors.New("broken") }
+	if _, err := w.withAsked(nil); err == nil || !strings.Contains(err.Error(), "timeouts in force: broken") {
+		t.Errorf("an error became %v", err)
+	}
 }
 
 // Each archive of testdata/timeouts holds a report, a policy, and what is printed for

@@ -90,7 +90,11 @@ func (a *shortAnswer) notes() (lines []textLine) {
 		note("WOULD BE is the floor of %s, where that is shorter.", a.Floors)
 	}
 	for _, c := range a.Classes {
-		if a.Floors == givenFloors && c.To == nil && c.asked > 0 && c.Timeout > 0 {
+		switch {
+		case a.Floors != givenFloors || c.To != nil || c.asked == 0:
+		case c.Timeout == 0:
+			note("This kernel has no %s.", c.Class)
+		default:
 			note("%s is %s already: %s would not shorten it.", c.Class, timeoutText(c.Timeout), timeoutText(c.asked))
 		}
 	}
