@@ -10,8 +10,7 @@ import (
 )
 
 // carryOut does what was decided and reports what came of it. What failed is not
-// tried again at once, except for a new change: its measure has a back-off of its
-// own.
+// tried again at once.
 func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	act := map[policy.Verb]func(policy.Decision) error{
 		policy.Do: g.do, policy.Undo: g.undo, policy.Yield: g.yield, policy.Judge: g.judge,
@@ -19,19 +18,11 @@ func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	switch {
 	case act == nil:
 		g.reportDecision(d)
-	case d.Verb == policy.Do || now >= g.failed[attempted(d)].retry:
-		g.remember(d, g.undisturbed(act, d), now)
+	case now < g.failed[attempted(d)].retry:
+	case disturbs(d) && !g.haltWalk(errHalted): // the next reading says what is wanted then
+	default:
+		g.remember(d, act(d), now)
 	}
-}
-
-// undisturbed carries out a decision with no walk under way that it would mislead.
-func (g *Guard) undisturbed(act func(policy.Decision) error, d policy.Decision) error {
-	if disturbs(d) {
-		if err := g.haltWalk(errHalted); err != nil {
-			return err
-		}
-	}
-	return act(d)
 }
 
 func (g *Guard) do(d policy.Decision) error {
@@ -90,6 +81,9 @@ func (g *Guard) remember(d policy.Decision, err error, now time.Duration) {
 		return
 	}
 	f := failure{retry: now + retryEvery}
+	if errors.Is(err, actions.ErrStale) {
+		f.retry = now // the next reading decides on the value that there is
+	}
 	if !errors.Is(err, actions.ErrStale) && g.Actions.Err() == nil {
 		f.reason = err.Error()
 	}

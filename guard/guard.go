@@ -101,7 +101,8 @@ func (g *Guard) Start() {
 		return
 	}
 	g.settle(g.Actions.Recover)
-	g.lift("left by a run that guarded another namespace", g.elsewhere)
+	g.forgetWalks()
+	g.liftElsewhere(g.Clock())
 }
 
 // settle reports changes that were found open and have come further.
@@ -126,10 +127,12 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	now := g.Clock()
 	if err := g.Sensor.Read(&g.snapshot); err != nil {
 		g.reportBlind(err)
+		g.haltWalk(errUnwatched)
 		return blindPause, errors.Is(err, sense.ErrAbsent)
 	}
 	g.reportSeeing()
 	g.tryLedger(now)
+	g.meetWalk()
 	g.snapshot.Changes = g.changes()
 	g.snapshot.Unable = g.unable
 	g.meet()
@@ -138,7 +141,9 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	for _, d := range decisions {
 		g.carryOut(d, now)
 	}
+	g.liftElsewhere(now)
 	g.sendOut(now)
+	g.snapshot.Changes = g.changes() // as the decisions have left them
 	g.walk(now)
 	g.keepBaseline(now)
 	return policy.Pause(&g.snapshot, &g.Config), true

@@ -42,6 +42,7 @@ type gateway struct {
 	want   int   // entries that the traffic would have
 	others int   // entries in another table that shares max
 	err    error // why the kernel can't be read
+	gone   int   // seconds of a TIME_WAIT that can be sensed, but not read or written otherwise
 	lines  *lines
 }
 
@@ -85,7 +86,10 @@ func (w *gateway) Read(s *policy.Snapshot) error {
 	}
 	s.Max, s.Buckets = w.value(actions.MaxName), w.value(actions.BucketsName)
 	s.Count, s.MemAvailable = min(w.want, s.Max), 4<<30
-	s.Timeouts[policy.TCPTimeWait], s.Timeouts[policy.UDP] = w.value(timeWait), w.value(udp)
+	s.Timeouts[policy.TCPTimeWait], s.Timeouts[policy.UDP] = w.gone, w.value(udp)
+	if w.gone == 0 {
+		s.Timeouts[policy.TCPTimeWait] = w.value(timeWait)
+	}
 	s.Wall = time.Unix(0, int64(w.now))
 	w.kernel.SetEntries(max(s.Count, w.others))
 	return nil

@@ -2,22 +2,27 @@ package guard
 
 import (
 	"slices"
+	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// lift takes back what restricts the traffic: shortened timeouts. Capacity stays.
-func (g *Guard) lift(why string, of func(ledger.Change) bool) {
+// liftOne takes one change back that restricts the traffic.
+func (g *Guard) liftOne(c ledger.Change, why string) policy.Decision {
+	return policy.Decision{
+		Verb: policy.Undo, Measure: policy.ShortenTimeouts, Change: c.ID, Reason: why,
+		Episode: c.Episode, Cause: policy.Cause(c.Cause), TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
+	}
+}
+
+// liftElsewhere takes back what an earlier run has left in a namespace that is not
+// guarded now: the policy does not see it, so nobody else would.
+func (g *Guard) liftElsewhere(now time.Duration) {
 	for _, c := range slices.Backward(g.shortenings()) {
-		if !of(c) {
-			continue
+		if g.elsewhere(c) {
+			g.carryOut(g.liftOne(c, "left by a run that guarded another namespace"), now)
 		}
-		d := policy.Decision{
-			Verb: policy.Undo, Measure: policy.ShortenTimeouts, Change: c.ID, Reason: why,
-			Episode: c.Episode, Cause: policy.Cause(c.Cause), TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
-		}
-		g.remember(d, g.undo(d), g.Clock())
 	}
 }
 
@@ -34,12 +39,27 @@ func (g *Guard) shortenings() (open []ledger.Change) {
 	return open
 }
 
-// liftAll takes back all of it, since nobody would when the daemon has stopped.
+// liftAll takes back all that restricts the traffic: shortened timeouts. Nobody would
+// when the daemon has stopped. Capacity stays.
 func (g *Guard) liftAll() {
-	if err := g.haltWalk(errStopping); err != nil {
+	if err := g.awaitWalk(errStopping); err != nil {
 		g.reportWalk(g.walking.changes[0], err)
 	}
-	g.lift("the guardian stops", func(ledger.Change) bool { return true })
+	for _, c := range slices.Backward(g.shortenings()) {
+		d := g.liftOne(c, "the guardian stops")
+		g.remember(d, g.undo(d), g.Clock())
+	}
+}
+
+// forgetWalks closes the record of walks that ended with an earlier run.
+func (g *Guard) forgetWalks() {
+	for _, c := range g.Actions.Changes() {
+		if c.Walk != nil && c.Walk.Running {
+			if _, err := g.Actions.Walked(c.ID, ledger.Walk{Note: "the daemon ended before it"}); err != nil {
+				g.reportUnsettled(err)
+			}
+		}
+	}
 }
 
 // elsewhere reports whether a change is of a namespace that is not guarded now: the

@@ -105,7 +105,14 @@ func (g *Guard) reportJudged(d policy.Decision) {
 }
 
 func (g *Guard) reportYielded(d policy.Decision) {
-	attrs := append(numbers(d), slog.Int("CHANGE_ID", d.Change), slog.Int("AFTER", d.From), slog.Int("FOUND", d.To))
+	attrs := append(numbers(d), slog.Int("CHANGE_ID", d.Change))
+	found, err := edits(d, g.Namespace)
+	if err != nil {
+		found = nil
+	}
+	for _, e := range found {
+		attrs = append(attrs, slog.String("TARGET", e.Key), slog.String("AFTER", e.Before), slog.String("FOUND", e.After))
+	}
 	g.log(slog.LevelWarn, eventYielded, fmt.Sprintf("change %d yielded: %s", d.Change, d.Reason), attrs...)
 }
 

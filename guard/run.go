@@ -26,8 +26,8 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 		select {
 		case <-ctx.Done():
 			n.stopping()
-			g.dismiss()
 			g.liftAll()
+			g.dismiss()
 			g.keepBaselineNow()
 			g.reportStopped()
 			return nil
@@ -55,6 +55,7 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	}
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
+	g.haltWalk(errReloaded)
 	g.state.Reconsider()
 	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
 	g.reportUnwritable()
@@ -97,8 +98,12 @@ func (g *Guard) reportUnwritable() {
 
 func (g *Guard) reportStopped() {
 	message := "stopping, nothing of ours is in force"
-	if n := g.active(); n > 0 {
+	if n := g.active() - len(g.shortenings()); n > 0 {
 		message = fmt.Sprintf("stopping, capacity stays: %s in force until the next start takes it back, or rollback does", changesText(n))
 	}
 	g.log(slog.LevelInfo, eventStopped, message)
+	for _, c := range g.shortenings() {
+		g.log(slog.LevelError, eventFailed, fmt.Sprintf("change %d could not be taken back: %s stay shortened until the next start, or rollback --restrictions, takes them back",
+			c.ID, shortened(c)), ofChange(c)...)
+	}
 }

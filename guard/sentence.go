@@ -69,6 +69,17 @@ func timeouts(list []policy.TimeoutChange) string {
 	return strings.Join(parts, ", ")
 }
 
+// shortened names the timeouts of a change.
+func shortened(c ledger.Change) string {
+	var names []string
+	for _, e := range c.Ours() {
+		if _, class, ok := actions.ParseTimeoutKey(e.Key); ok {
+			names = append(names, class.Name())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // back says what taking a change back has done, nothing where its values are no
 // numbers. Timeouts that are somebody else's by now are not among them.
 func back(c ledger.Change) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -35,7 +36,7 @@ func (m *walkman) walk(ctx context.Context, p entries.Plan) (r entries.Result, e
 	select {
 	case <-ctx.Done():
 		m.ended = append(m.ended, context.Cause(ctx))
-		return r, context.Cause(ctx)
+		return r, ctx.Err() // as a library below may
 	case <-time.After(m.takes):
 	}
 	if m.err != nil {
@@ -56,7 +57,7 @@ func shortening(t *testing.T, m *walkman, check func(w *gateway)) {
 		w.ticks(5 * time.Second)
 		check(w)
 		w.dismiss()
-		if err := w.haltWalk(errStopping); err != nil {
+		if err := w.awaitWalk(errStopping); err != nil {
 			t.Error(err)
 		}
 	})
@@ -215,7 +216,7 @@ func TestWalkFails(t *testing.T) {
 		if n := len(m.plans); n < 4 || n > 5 {
 			t.Errorf("%d walks in 45 s", n)
 		}
-		if lines := w.wantLines(eventFailed, 1); len(lines) == 1 && !strings.Contains(lines[0], "change 1: the entries that exist keep their time: no such luck") {
+		if lines := w.wantLines(eventFailed, 1); len(lines) == 1 && !strings.Contains(lines[0], "change 1: not all entries that exist end sooner: no such luck") {
 			t.Error(lines)
 		}
 		m.err, m.note = nil, "the pressure is gone: 30,000 entries are left"
@@ -230,6 +231,104 @@ func TestWalkFails(t *testing.T) {
 			t.Errorf("%d walks, then %d; %+v", walks, len(m.plans), c.Walk)
 		}
 		w.wantLines(eventFailed, 1)
+	})
+}
+
+// A rival who takes what a walk is made for ends it, and no other begins.
+func TestRivalInTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		w.kernel.Set(timeWait, "77")
+		w.ticks(time.Minute)
+		if len(m.plans) != 1 || len(m.ended) != 1 || w.value(timeWait) != 77 {
+			t.Errorf("%d walks, %d ended, TIME_WAIT %d s", len(m.plans), len(m.ended), w.value(timeWait))
+		}
+		lines := w.wantLines(eventYielded, 1)
+		if len(lines) == 1 && !strings.Contains(lines[0], `TARGET="timeout:tcp_timeout_time_wait" AFTER="10" FOUND="77"`) {
+			t.Error(lines)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// The operator who takes the mandate back ends the walk.
+func TestReloadEndsTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		calm := w.Config
+		calm.ShortenTimeouts.Mode = policy.Advise
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(time.Minute)
+		if len(m.plans) != 1 || len(m.ended) != 1 {
+			t.Errorf("%d walks, %d ended", len(m.plans), len(m.ended))
+		}
+		calm.ShortenTimeouts.Mode = policy.Act
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Floor = 20 * time.Second
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 0 {
+			t.Errorf("%d walks, the last under the new floor", n)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// Where the table can't be read nothing goes on.
+func TestBlindEndsTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		w.err = errors.New("no such luck")
+		w.ticks(3 * time.Second)
+		w.err = nil
+		m.takes = time.Second
+		w.ticks(3 * time.Second)
+		if len(m.plans) != 2 || len(m.ended) != 1 || !errors.Is(m.ended[0], errUnwatched) {
+			t.Errorf("%d walks, ended: %v", len(m.plans), m.ended)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// A timeout that can be read and not be written is left alone for a while, and walks
+// go on meanwhile.
+func TestRefusedTimeout(t *testing.T) {
+	m := &walkman{takes: 3 * time.Second}
+	shortening(t, m, func(w *gateway) {
+		w.want = 56_000 // level 1
+		w.ticks(time.Second)
+		w.kernel.Remove(timeWait)
+		w.gone = 93
+		w.want = 63_000
+		w.ticks(30 * time.Second)
+		if n := len(m.plans); n > 4 {
+			t.Errorf("%d walks in 30 s", n)
+		}
+	})
+}
+
+// What can't be given back at the stop is said.
+func TestStopThatCantLift(t *testing.T) {
+	m := &walkman{takes: time.Second}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(5 * time.Second)
+		w.kernel.SetReadOnly(true)
+		w.liftAll()
+		w.reportStopped()
+		lines := w.wantLines(eventFailed, 2) // of the undo, and of the stop
+		if len(lines) == 2 && !strings.Contains(lines[1], "change 1 could not be taken back: tcp_timeout_time_wait stay shortened until the next start") {
+			t.Error(lines)
+		}
+		if lines := w.wantLines(eventStopped, 1); len(lines) == 1 && !strings.Contains(lines[0], "nothing of ours") {
+			t.Error(lines)
+		}
+		w.kernel.SetReadOnly(false)
 	})
 }
 
@@ -255,6 +354,45 @@ func TestOtherNamespaceIsLifted(t *testing.T) {
 		if got := w.value(timeWait + "@" + other); got != 120 {
 			t.Errorf("TIME_WAIT %d s in a namespace that is not guarded", got)
 		}
+		w.wantLines(eventUndone, 1)
+	})
+}
+
+// What can't be given back there is tried again, and our own table is walked.
+func TestOtherNamespaceStays(t *testing.T) {
+	const other = "/run/netns/other"
+	m := &walkman{}
+	shortening(t, m, func(w *gateway) {
+		w.kernel.Set(timeWait+"@"+other, "120")
+		d := policy.Decision{Measure: policy.ShortenTimeouts, To: 4, Timeouts: []policy.TimeoutChange{{Name: "tcp_timeout_time_wait", From: 120, To: 10}}}
+		c, err := plan(d, other)
+		if err == nil {
+			_, err = w.Actions.Do(c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.leave()
+		w.kill()
+		w.kernel.SetAround(func(name, _ string, do func() error) error {
+			if name == timeWait+"@"+other {
+				return errors.New("no such luck")
+			}
+			return do()
+		})
+		w.start()
+		w.shortens(m)
+		w.want = 63_000
+		w.ticks(30 * time.Second)
+		if w.value(timeWait) != 10 || len(m.plans) != 1 || m.plans[0].Namespace != "" {
+			t.Errorf("TIME_WAIT %d s, walked %+v", w.value(timeWait), m.plans)
+		}
+		w.kernel.SetAround(nil)
+		w.ticks(11 * time.Second)
+		if got := w.value(timeWait + "@" + other); got != 120 {
+			t.Errorf("TIME_WAIT %d s in a namespace that is not guarded", got)
+		}
+		w.wantLines(eventFailed, 1)
 		w.wantLines(eventUndone, 1)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -24,7 +25,8 @@ type Walk func(ctx context.Context, p entries.Plan) (entries.Result, error)
 type walking struct {
 	back    chan walked             // from the walk under way, nil when there is none
 	changes []int                   // that it is made for, the newest first
-	stop    context.CancelCauseFunc // of the walk under way
+	ctx     context.Context         // of the walk under way
+	stop    context.CancelCauseFunc // ends it
 	failed  time.Duration           // when the last one failed
 	why     string                  // as reported, empty when the last one did not fail
 }
@@ -35,22 +37,28 @@ type walked struct {
 	err error
 }
 
+// Why a walk is halted, which is no failure.
 var (
-	// errHalted is why a walk ends before timeouts are changed again.
-	errHalted = errors.New("timeouts are changed again")
-	errLost   = errors.New("a walk over the table does not come to its end")
+	errHalted    = errors.New("timeouts are changed again")
+	errUnwatched = errors.New("the table can't be read")
+	errReloaded  = errors.New("the policy is another now")
 )
 
-// walk takes in what a walk has come to, and begins one when the policy wants it.
-// There is only one at a time.
-func (g *Guard) walk(now time.Duration) {
-	w := &g.walking
+// errLost is a walk that was halted and does not end.
+var errLost = errors.New("a walk over the table does not come to its end")
+
+// meetWalk takes in what a walk has come to, if it is back.
+func (g *Guard) meetWalk() {
 	select {
-	case back := <-w.back: // never, of a nil channel
+	case back := <-g.walking.back: // never, of a nil channel
 		g.endWalk(back)
-		return // what is wanted now the next reading tells
 	default:
 	}
+}
+
+// walk begins a walk when the policy wants one. There is only one at a time.
+func (g *Guard) walk(now time.Duration) {
+	w := &g.walking
 	if g.Walk == nil || g.unable != "" || w.back != nil || w.why != "" && now-w.failed < retryEvery {
 		return
 	}
@@ -64,33 +72,21 @@ func (g *Guard) walk(now time.Duration) {
 }
 
 // beginWalk sends a walk out for all changes whose entries have not been dealt with,
-// with the intent on the disk first.
+// with the intent on the disk first. What is on record since when is part of the plan.
 func (g *Guard) beginWalk(enough int, now time.Duration) error {
-	m := &g.Config.ShortenTimeouts
-	plan := entries.Plan{Until: enough, Retime: m.Retime, Established: m.Established(), Budget: m.Budget}
-	var changes []int
-	for _, c := range slices.Backward(g.shortenings()) {
-		if c.State != ledger.Applied || c.Walk != nil && c.Walk.Done {
-			continue
-		}
-		if _, err := g.Actions.Walking(c.ID, m.Retime); err != nil {
-			return err
-		}
-		changes = append(changes, c.ID)
+	plan, changes, err := g.planWalk(now)
+	if err != nil || len(changes) == 0 {
+		return err
 	}
+	plan.Until = enough
 	for _, id := range changes {
-		p, err := entries.PlanOf(g.Actions.Changes(), id, g.Ledger.Boot(), now)
-		if err != nil {
+		if _, err := g.Actions.Walking(id, plan.Retime); err != nil {
 			return err
 		}
-		for class := range p.Rules {
-			p.Rules[class].New = cmp.Or(plan.Rules[class].New, p.Rules[class].New)
-		}
-		plan.Namespace, plan.Rules = p.Namespace, p.Rules
 	}
 	ctx, stop := context.WithCancelCause(g.living)
 	back := make(chan walked, 1) // so that it never waits for us
-	g.walking.back, g.walking.changes, g.walking.stop = back, changes, stop
+	g.walking.back, g.walking.changes, g.walking.ctx, g.walking.stop = back, changes, ctx, stop
 	go func() {
 		var w walked
 		w.Result, w.err = g.Walk(ctx, plan)
@@ -99,13 +95,51 @@ func (g *Guard) beginWalk(enough int, now time.Duration) error {
 	return nil
 }
 
+// planWalk plans a walk, and tells for which changes, the newest first. The newest says
+// what a class is walked for.
+func (g *Guard) planWalk(now time.Duration) (plan entries.Plan, changes []int, err error) {
+	for _, c := range slices.Backward(g.shortenings()) {
+		if c.State != ledger.Applied || c.Walk != nil && c.Walk.Done || g.elsewhere(c) {
+			continue
+		}
+		p, err := entries.PlanOf(g.Actions.Changes(), c.ID, g.Ledger.Boot(), now)
+		if err != nil {
+			return plan, nil, err
+		}
+		for class := range p.Rules {
+			p.Rules[class].New = cmp.Or(plan.Rules[class].New, p.Rules[class].New)
+		}
+		plan, changes = p, append(changes, c.ID)
+	}
+	m := &g.Config.ShortenTimeouts
+	for class := range plan.Rules {
+		if !approved(m, timeout.Class(class), plan.Rules[class].New) {
+			plan.Rules[class].New = 0
+		}
+	}
+	plan.Retime, plan.Established, plan.Budget = m.Retime, m.Established(), m.Budget
+	return plan, changes, nil
+}
+
+// approved reports whether the policy in force allows entries of a class so short a
+// time: that of a change may be older.
+func approved(m *policy.ShortenTimeoutsConfig, c timeout.Class, seconds int) bool {
+	t, known := policy.TimeoutNamed(c.Name())
+	return known && m.Floors[t].Mode == policy.Act && time.Duration(seconds)*time.Second >= m.Floors[t].Floor
+}
+
 // endWalk records what a walk has come to, with each change what was done for it.
 func (g *Guard) endWalk(w walked) {
 	changes := g.walking.changes
+	why := context.Cause(g.walking.ctx)
 	g.walking.stop(nil)
 	g.walking.back = nil
 	var errs []error
 	all := w.Ledger()
+	halted := why != nil && !w.Done
+	if halted {
+		all.Note = why.Error()
+	}
 	for i, id := range changes {
 		part := all
 		part.Classes = nil
@@ -120,7 +154,7 @@ func (g *Guard) endWalk(w walked) {
 		_, err := g.Actions.Walked(id, part)
 		errs = append(errs, err)
 	}
-	if errors.Is(w.err, errHalted) || errors.Is(w.err, errStopping) {
+	if halted {
 		w.err = nil
 	}
 	g.reportWalk(changes[0], errors.Join(append(errs, w.err)...))
@@ -139,17 +173,23 @@ func (g *Guard) walkedFor(class string, changes []int) int {
 	return changes[0]
 }
 
-// haltWalk has the walk under way end, and records how far it came. That must be before
-// timeouts are changed: to a walk that does not know of them, entries that begin with
-// new ones would look old.
-func (g *Guard) haltWalk(why error) error {
-	w := &g.walking
-	if w.back == nil {
+// haltWalk has the walk under way end, and reports whether there is none now. Timeouts
+// are changed only then: to a walk that does not know of the new ones, entries that
+// begin with them look old.
+func (g *Guard) haltWalk(why error) (none bool) {
+	if g.walking.back != nil {
+		g.walking.stop(why)
+	}
+	return g.walking.back == nil
+}
+
+// awaitWalk halts the walk and records how far it came.
+func (g *Guard) awaitWalk(why error) error {
+	if g.haltWalk(why) {
 		return nil
 	}
-	w.stop(why)
 	select {
-	case back := <-w.back:
+	case back := <-g.walking.back:
 		g.endWalk(back)
 		return nil
 	case <-time.After(lastWait):
@@ -173,7 +213,7 @@ func (g *Guard) reportWalk(change int, err error) {
 	w.failed = g.Clock()
 	if why := err.Error(); why != w.why {
 		w.why = why
-		g.log(slog.LevelWarn, eventFailed, fmt.Sprintf("change %d: the entries that exist keep their time: %s", change, why),
+		g.log(slog.LevelWarn, eventFailed, fmt.Sprintf("change %d: not all entries that exist end sooner: %s", change, why),
 			slog.Int("CHANGE_ID", change), slog.String("ERROR", why))
 	}
 }
