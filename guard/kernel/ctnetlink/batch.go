@@ -182,8 +182,8 @@ func (b *Batch) endPart() {
 
 // Send sends what is queued, part by part, and empties the batch. An error ends it:
 // what was sent by then is counted but for the part with the error, of which it is
-// not known what became; what comes after it is not sent. The end of ctx is noticed
-// before each part, which is before the next fifth of a millisecond; but nothing ends
+// not known what became; what comes after it is not sent. The end of ctx is noticed,
+// and its cause returned, before each part, which is before the next fifth of a millisecond; but nothing ends
 // the kernel's wait for another process that changes entries (nfnl_lock).
 func (b *Batch) Send(ctx context.Context) (sent Sent, err error) {
 	if b.open > 0 || len(b.queue) == 0 {
@@ -191,7 +191,7 @@ func (b *Batch) Send(ctx context.Context) (sent Sent, err error) {
 	}
 	for rest := b.queue; len(rest) > 0 && err == nil; {
 		var p part
-		if err = ctx.Err(); err == nil {
+		if err = context.Cause(ctx); err == nil {
 			p, rest = cutPart(rest)
 			err = b.sendPart(&p, &sent)
 		}

@@ -254,10 +254,11 @@ func TestRootBatchEnds(t *testing.T) {
 		fill(t, 10)
 		c, b := open(t), openBatch(t)
 		e := sorted(collect(t, c, Query{}))[0]
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
+		why := errors.New("no longer wanted")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(why)
 		queue(t, b.Delete(&e))
-		if got, err := b.Send(ctx); !errors.Is(err, context.Canceled) || got != (Sent{}) {
+		if got, err := b.Send(ctx); !errors.Is(err, why) || got != (Sent{}) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		send(t, b, Sent{})

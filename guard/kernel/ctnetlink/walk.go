@@ -20,7 +20,7 @@ import (
 //
 // Walk returns the number of entries handed to each. It notices the end of ctx
 // within half a second when the kernel is silent, and before the next receive
-// (200 entries or so) otherwise.
+// (200 entries or so) otherwise, and returns its cause.
 func (c *Conn) Walk(ctx context.Context, q Query, each func(*Entry) bool, between func(read int) error) (read int, err error) {
 	request, match, err := q.compile()
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *Conn) send(request []byte) error {
 func (c *Conn) next(ctx context.Context) ([]byte, error) {
 	until := time.Now().Add(c.patience)
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := context.Cause(ctx); err != nil {
 			return nil, reading(err)
 		}
 		n, sender, err := c.receive(c.buf)
