@@ -245,11 +245,11 @@ func TestRootLeftAlone(t *testing.T) {
 
 	// Once the children are gone, so may be their parents.
 	for _, e := range table(t, g) {
-		if e.Proto == unix.IPPROTO_UDP && e.MasterProto == 0 {
+		if e.Proto == unix.IPPROTO_UDP && e.Status&ctnetlink.StatusExpected == 0 {
 			t.Errorf("a child without a master: %+v", e)
 		}
 	}
-	deleteAll(t, g, func(e *ctnetlink.Entry) bool { return e.MasterProto != 0 })
+	deleteAll(t, g, func(e *ctnetlink.Entry) bool { return e.Status&ctnetlink.StatusExpected != 0 })
 	r = walk(t, shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 10}))
 	if r.Kept.Held != 0 || r.Deleted != 20+105 || r.Kept.Fixed != 102 {
 		t.Errorf("without children: %+v", r)

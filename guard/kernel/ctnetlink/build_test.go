@@ -73,11 +73,6 @@ func attributes(e Entry) [][]byte {
 	if e.Use != 0 {
 		list = append(list, attr(ctaUse, u32(e.Use)))
 	}
-	if e.MasterProto != 0 {
-		of := e
-		of.Proto = e.MasterProto
-		list = append(list, nested(ctaTupleMaster, tuple(of, e.Master)...))
-	}
 	if e.Offloaded {
 		return list
 	}

@@ -39,11 +39,6 @@ type Entry struct {
 	TCPState    uint8  // TCP_CONNTRACK_*, which may be one without a name here; 0 for another protocol or if offloaded
 	SCTPState   uint8  // SCTP_CONNTRACK_*, likewise
 	Offloaded   bool   // in a flow table: it has no timeout of its own (IPS_OFFLOAD, or the kernel told none)
-
-	// Of an entry that a helper expected, the original tuple of the one that it was
-	// expected for, in whose zone it is. MasterProto is 0 if there is none.
-	Master      Tuple
-	MasterProto uint8
 }
 
 // Status bits of an entry, enum ip_conntrack_status in

@@ -53,7 +53,6 @@ const (
 	zone
 	tcpState
 	sctpState
-	master // which only says that there is none
 	fields
 )
 
@@ -76,7 +75,6 @@ var formRoot = [ctaZone + 1]branch{
 		ctaProtoInfoTCP:  {nest: &[ctaZone + 1]branch{ctaTCPState: {field: tcpState}}},
 		ctaProtoInfoSCTP: {nest: &[ctaZone + 1]branch{ctaSCTPState: {field: sctpState}}},
 	}},
-	ctaTupleMaster: {field: master},
 }
 
 func tupleBranch(src, dst, num, srcPort, dstPort int) *[ctaZone + 1]branch {
@@ -91,8 +89,7 @@ func tupleBranch(src, dst, num, srcPort, dstPort int) *[ctaZone + 1]branch {
 }
 
 // learn makes the form of a body that p has read without an error. There is none of
-// protocols without ports, nor with a zone that is for one direction only, nor of
-// what was expected.
+// protocols without ports, nor with a zone that is for one direction only.
 func (f *form) learn(body []byte, p *parser) {
 	if p.Proto == unix.IPPROTO_ICMP || p.Proto == unix.IPPROTO_ICMPV6 || len(body) > formSize {
 		return
@@ -102,7 +99,7 @@ func (f *form) learn(body []byte, p *parser) {
 		return
 	}
 	ports := f.at[origDstPort] != 0 && f.at[replyDstPort] != 0 // one has both ports or none
-	if ports && p.zoned == (f.at[zone] != 0) && f.at[master] == 0 {
+	if ports && p.zoned == (f.at[zone] != 0) {
 		f.size = len(body)
 	}
 }
@@ -150,7 +147,7 @@ func (f *form) fits(body []byte) bool {
 }
 
 // read reads a body that fits: it reads what the headers that were compared say is
-// there. It writes to all of the entry but to Master, which none has that has a form.
+// there. It writes to all of the entry.
 func (f *form) read(body []byte, e *Entry) {
 	f.readAddresses(body, e)
 	e.Orig.SrcPort = binary.BigEndian.Uint16(body[f.at[origSrcPort]:])

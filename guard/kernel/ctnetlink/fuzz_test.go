@@ -100,10 +100,6 @@ func decoded(b []byte) (e Entry, err error) {
 		case ctaZone:
 			e.Zone = top.Uint16()
 			e.OrigZone, e.ReplyZone = e.Zone, e.Zone
-		case ctaTupleMaster:
-			of := e
-			top.Nested(func(d *netlink.AttributeDecoder) error { return of.decode(d, &e.Master) })
-			e.MasterProto = of.Proto
 		case ctaProtoInfo:
 			top.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {

@@ -127,8 +127,7 @@ func mixed(t testing.TB) {
 	}
 	create(t, natted.Family, append(attributes(natted), nested(ctaNATSrc, attr(ctaNATMinIP, []byte{203, 0, 113, 9})))...)
 	child := flow(unix.IPPROTO_UDP, "10.0.0.5", "192.0.2.1", 40008, 5004) // as a helper of the TCP above expected
-	child.Master, child.MasterProto = tcp.Orig, tcp.Proto
-	create(t, child.Family, attributes(child)...)
+	create(t, child.Family, append(attributes(child), nested(ctaTupleMaster, tuple(tcp, tcp.Orig)...))...)
 	for i, direction := range []int{0, 1} { // a zone for one direction only
 		e := flow(unix.IPPROTO_UDP, "10.0.0.4", "192.0.2.1", 40006+uint16(i), 53)
 		create(t, e.Family, zoned(e, direction, 2000+uint16(i))...)
@@ -143,9 +142,11 @@ func zoned(e Entry, direction int, zone uint16) [][]byte {
 	return append(tuples, attributes(e)[2:]...)
 }
 
+// Attributes that are only written.
 const (
-	ctaNATSrc   = 6
-	ctaNATMinIP = 1
+	ctaNATSrc      = 6
+	ctaNATMinIP    = 1
+	ctaTupleMaster = 14
 )
 
 // fill makes n entries in the calling thread's namespace, of TCP and UDP, IPv4

@@ -14,16 +14,15 @@ const nfgenmsg = 4
 // Attributes of an entry, enum ctattr_type and ctattr_protoinfo in
 // nfnetlink_conntrack.h.
 const (
-	ctaTupleOrig   = 1
-	ctaTupleReply  = 2
-	ctaStatus      = 3
-	ctaProtoInfo   = 4
-	ctaTimeout     = 7
-	ctaMark        = 8
-	ctaUse         = 11
-	ctaID          = 12
-	ctaTupleMaster = 14
-	ctaZone        = 18
+	ctaTupleOrig  = 1
+	ctaTupleReply = 2
+	ctaStatus     = 3
+	ctaProtoInfo  = 4
+	ctaTimeout    = 7
+	ctaMark       = 8
+	ctaUse        = 11
+	ctaID         = 12
+	ctaZone       = 18
 
 	ctaProtoInfoTCP  = 1
 	ctaProtoInfoSCTP = 3
@@ -35,7 +34,7 @@ var (
 	entryLevel = levelOf(map[uint16]string{
 		ctaTupleOrig: "CTA_TUPLE_ORIG", ctaTupleReply: "CTA_TUPLE_REPLY", ctaStatus: "CTA_STATUS",
 		ctaProtoInfo: "CTA_PROTOINFO", ctaTimeout: "CTA_TIMEOUT", ctaMark: "CTA_MARK", ctaUse: "CTA_USE", ctaID: "CTA_ID",
-		ctaTupleMaster: "CTA_TUPLE_MASTER", ctaZone: "CTA_ZONE",
+		ctaZone: "CTA_ZONE",
 	})
 	protoInfoLevel = levelOf(map[uint16]string{ctaProtoInfoTCP: "CTA_PROTOINFO_TCP", ctaProtoInfoSCTP: "CTA_PROTOINFO_SCTP"})
 	tcpLevel       = levelOf(map[uint16]string{ctaTCPState: "CTA_PROTOINFO_TCP_STATE"})
@@ -44,14 +43,13 @@ var (
 
 // always is what ctnetlink_fill_info puts into each entry of a dump. Of the rest,
 // CTA_TIMEOUT and CTA_PROTOINFO are left out for an offloaded entry, CTA_PROTOINFO
-// for most protocols, CTA_ZONE for the default zone, CTA_TUPLE_MASTER for what
-// nobody expected, and CTA_MARK by a kernel without CONFIG_NF_CONNTRACK_MARK.
+// for most protocols, CTA_ZONE for the default zone, and CTA_MARK by a kernel without
+// CONFIG_NF_CONNTRACK_MARK.
 var always = setOf(ctaTupleOrig, ctaTupleReply, ctaStatus, ctaID)
 
 // A parser fills one Entry again and again.
 type parser struct {
 	Entry
-	child bool       // Master was written to
 	zoned bool       // Zone was given
 	tcp   bool       // TCPState was given
 	sctp  bool       // SCTPState was given
@@ -66,9 +64,6 @@ func (p *parser) parse(body []byte) error {
 	}
 	f := p.form(body)
 	if f.fits(body) {
-		if p.child { // all else is written to below
-			p.child, p.Master, p.MasterProto = false, Tuple{}, 0
-		}
 		f.read(body, &p.Entry)
 		return nil
 	}
@@ -91,7 +86,7 @@ func (p *parser) form(body []byte) *form {
 
 // attributes reads a body of whatever form.
 func (p *parser) attributes(body []byte) error {
-	p.Entry, p.child, p.zoned, p.tcp, p.sctp = Entry{Family: body[0]}, false, false, false, false
+	p.Entry, p.zoned, p.tcp, p.sctp = Entry{Family: body[0]}, false, false, false
 	if p.Family != unix.AF_INET && p.Family != unix.AF_INET6 {
 		return fmt.Errorf("address family %d", p.Family)
 	}
@@ -115,9 +110,6 @@ func (p *parser) attributes(body []byte) error {
 			p.Use = n.u32()
 		case ctaID:
 			p.ID = n.u32()
-		case ctaTupleMaster:
-			p.child = true
-			p.MasterProto, n.err = p.tuple(n.value(), &p.Master)
 		case ctaZone:
 			p.zone(&n, true, true)
 		}

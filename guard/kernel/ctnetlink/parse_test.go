@@ -17,10 +17,8 @@ func examples() map[string]Entry {
 	natted.Reply.Dst, natted.Reply.DstPort, natted.Status = Addr{10: 255, 11: 255, 12: 203, 14: 113, 15: 9}, 1024, 0xffffbfff
 	offloaded := flow(unix.IPPROTO_TCP, "2001:db8::1", "2001:db8:1::1", 40001, 443)
 	offloaded.Status, offloaded.Offloaded, offloaded.Timeout, offloaded.TCPState = StatusOffload, true, 0, 0
-	child := flow(unix.IPPROTO_TCP, "2001:db8::1", "2001:db8:1::1", 40002, 20)
-	child.Master, child.MasterProto = flow(unix.IPPROTO_ICMPV6, "2001:db8::9", "2001:db8:1::9", 40001, 3<<8|1).Orig, unix.IPPROTO_ICMPV6
 	return map[string]Entry{
-		"TCP": tcp, "NAT": natted, "offloaded": offloaded, "child": child,
+		"TCP": tcp, "NAT": natted, "offloaded": offloaded,
 		"TCP6":   flow(unix.IPPROTO_TCP, "2001:db8::1", "2001:db8:1::1", 40001, 443),
 		"ICMP":   flow(unix.IPPROTO_ICMP, "10.0.0.1", "192.0.2.1", 77, 8<<8|3),
 		"ICMPv6": flow(unix.IPPROTO_ICMPV6, "2001:db8::1", "2001:db8:1::1", 78, 128<<8|4),
@@ -43,7 +41,7 @@ func TestParse(t *testing.T) {
 			"flagged as big endian": body(want.Family, flagged(list)...),
 			"with unknown in nests": body(want.Family, crowded(want)...),
 		} {
-			p := parser{Entry: Entry{Use: 1, Zone: 1, OrigZone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, SCTPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}, Master: Tuple{SrcPort: 1}, MasterProto: 1}, zoned: true, tcp: true, sctp: true}
+			p := parser{Entry: Entry{Use: 1, Zone: 1, OrigZone: 1, ReplyZone: 1, Mark: 1, TCPState: 1, SCTPState: 1, Offloaded: true, Orig: Tuple{SrcPort: 1, DstPort: 1}}, zoned: true, tcp: true, sctp: true}
 			if err := p.parse(b); err != nil {
 				t.Errorf("%s, %s: %v", name, how, err)
 			} else if diff := cmp.Diff(want, p.Entry); diff != "" {
@@ -78,10 +76,6 @@ func crowded(e Entry) [][]byte {
 			list[i] = nested(ctaProtoInfo, nested(ctaProtoInfoTCP, unknown, attr(ctaTCPState, u8(e.TCPState)), unknown), unknown)
 		case a[2] == ctaProtoInfo:
 			list[i] = nested(ctaProtoInfo, nested(ctaProtoInfoSCTP, unknown, attr(ctaSCTPState, u8(e.SCTPState)), unknown), unknown)
-		case a[2] == ctaTupleMaster:
-			of := e
-			of.Proto = e.MasterProto
-			list[i] = nested(ctaTupleMaster, append(slices.Concat(tuple(of, e.Master)...), unknown...))
 		}
 	}
 	return list
@@ -155,7 +149,6 @@ func TestParseRefuses(t *testing.T) {
 	ip, proto := tuple(e, e.Orig)[0], tuple(e, e.Orig)[1]
 	status, id, state := attr(ctaStatus, u32(8)), attr(ctaID, u32(1)), nested(ctaProtoInfo, nested(ctaProtoInfoTCP, attr(ctaTCPState, u8(1))))
 	sctp := nested(ctaProtoInfo, nested(ctaProtoInfoSCTP, attr(ctaSCTPState, u8(1))))
-	master := nested(ctaTupleMaster, tuple(e, e.Orig)...)
 	v4 := func(attributes ...[]byte) []byte { return body(unix.AF_INET, attributes...) }
 	with := func(tuples ...[]byte) []byte { return v4(nested(ctaTupleOrig, tuples...), reply, status, id) }
 	withIP := func(attributes ...[]byte) []byte { return with(nested(ctaTupleIP, attributes...), proto) }
@@ -199,13 +192,6 @@ func TestParseRefuses(t *testing.T) {
 		{v4(orig, reply, status, id, nested(ctaProtoInfo, nested(ctaProtoInfoSCTP, attr(ctaSCTPState, u16(1))))), "CTA_PROTOINFO: CTA_PROTOINFO_SCTP: CTA_PROTOINFO_SCTP_STATE: 2 bytes instead of 1"},
 		{v4(orig, reply, status, id, nested(ctaProtoInfo, nested(ctaProtoInfoSCTP, attr(ctaSCTPState, u8(1)), attr(ctaSCTPState, u8(1))))), "CTA_PROTOINFO: CTA_PROTOINFO_SCTP: CTA_PROTOINFO_SCTP_STATE: there twice"},
 		{v4(orig, reply, status, id, nested(ctaProtoInfo, attr(ctaProtoInfoSCTP, []byte{9, 0, 1, 0}))), "CTA_PROTOINFO: CTA_PROTOINFO_SCTP: an attribute of 9 bytes where 4 are left"},
-		{v4(orig, reply, status, id, master, master), "CTA_TUPLE_MASTER: there twice"},
-		{v4(orig, reply, status, id, nested(ctaTupleMaster)), "CTA_TUPLE_MASTER: no CTA_TUPLE_IP"},
-		{v4(orig, reply, status, id, nested(ctaTupleMaster, ip)), "CTA_TUPLE_MASTER: no CTA_TUPLE_PROTO"},
-		{v4(orig, reply, status, id, nested(ctaTupleMaster, ip, proto, proto)), "CTA_TUPLE_MASTER: CTA_TUPLE_PROTO: there twice"},
-		{v4(orig, reply, status, id, nested(ctaTupleMaster, tuple(v6, v6.Orig)...)), "CTA_TUPLE_MASTER: CTA_TUPLE_IP: an address of another family than 2"},
-		{v4(orig, reply, status, id, nested(ctaTupleMaster, ip, nested(ctaTupleProto, num, src))), "CTA_TUPLE_MASTER: CTA_TUPLE_PROTO: no CTA_PROTO_DST_PORT"},
-		{v4(orig, reply, status, id, attr(ctaTupleMaster, u16(1))), "CTA_TUPLE_MASTER: 2 stray bytes after the last attribute"},
 		{v4(orig, nested(ctaTupleReply), status, id), "CTA_TUPLE_REPLY: no CTA_TUPLE_IP"},
 		{with(ip), "CTA_TUPLE_ORIG: no CTA_TUPLE_PROTO"},
 		{with(proto), "CTA_TUPLE_ORIG: no CTA_TUPLE_IP"},
@@ -248,7 +234,7 @@ func TestParseCutShort(t *testing.T) {
 		legal, end := map[int]bool{}, nfgenmsg
 		for _, a := range list {
 			end += len(a)
-			legal[end] = a[2] == ctaID || a[2] == ctaUse || a[2] == ctaTimeout || a[2] == ctaTupleMaster
+			legal[end] = a[2] == ctaID || a[2] == ctaUse || a[2] == ctaTimeout
 		}
 		for n := range whole {
 			var p parser

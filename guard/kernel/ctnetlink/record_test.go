@@ -68,7 +68,7 @@ func kinds(t *testing.T, datagram []byte) (k struct{ all, v6, zoned, marked, nat
 		k.natted += one(e.Status&StatusSrcNAT != 0)
 		k.icmp += one(e.Proto == unix.IPPROTO_ICMP || e.Proto == unix.IPPROTO_ICMPV6)
 		k.sctp += one(e.SCTPState != 0)
-		k.expected += one(e.MasterProto != 0)
+		k.expected += one(e.Status&StatusExpected != 0)
 		return true
 	}}
 	if err := r.datagram(datagram); err != nil && err != errDone {

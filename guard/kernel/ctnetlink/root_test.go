@@ -99,9 +99,6 @@ func converted(f conntrack.Flow) Entry {
 	if f.ProtoInfo.SCTP != nil {
 		e.SCTPState = f.ProtoInfo.SCTP.State
 	}
-	if f.TupleMaster.Proto.Protocol != 0 {
-		e.Master, e.MasterProto = convertedTuple(f.TupleMaster), f.TupleMaster.Proto.Protocol
-	}
 	return e
 }
 

@@ -66,9 +66,7 @@ func (p *parser) tuple(value []byte, into *Tuple) (proto uint8, err error) {
 		case ctaTupleProto:
 			proto, n.err = into.ports(n.value())
 		case ctaTupleZone:
-			if into != &p.Master { // which has none of its own
-				p.zone(&n, into == &p.Orig, into == &p.Reply)
-			}
+			p.zone(&n, into == &p.Orig, into == &p.Reply)
 		}
 	}
 	if n.err == nil && n.seen&ofTuple != ofTuple {
