@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,6 +138,9 @@ func TestPlaces(t *testing.T) {
 // Lifting restrictions leaves capacity in force, and does not say that nothing is.
 func TestRootRollbackRestrictionsKeepsCapacity(t *testing.T) {
 	s := newSite(t)
+	if err := os.Mkdir(s.path("state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	l, _, err := openLedger(s.path("state"))
 	if err != nil {
 		t.Fatal(err)
