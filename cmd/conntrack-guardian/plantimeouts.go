@@ -31,6 +31,8 @@ func (w *whatIf) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.asked, "timeouts", false, "print what shorter timeouts would free now, by default the floors of the policy")
 	cmd.Flags().BoolVar(&w.full, "full", false, "with --timeouts, read all entries")
 	cmd.Flags().IntVar(&w.sample, "sample", topSample, "with --timeouts, read `N` entries")
+	cmd.Flags().StringVar(&w.namespace, "namespace", "", "with --timeouts, `PATH` of the network namespace (default that of the policy)")
+	_ = cmd.MarkFlagFilename("namespace") // fails only for a flag that is not there
 }
 
 // understand checks the command line.
@@ -39,8 +41,8 @@ func (w *whatIf) understand(cmd *cobra.Command, args []string) (err error) {
 	switch {
 	case !w.asked && len(args) > 0:
 		return program.Misuse("unexpected argument %q (a timeout is given with --timeouts)", args[0])
-	case !w.asked && (w.full || sampled):
-		return program.Misuse("--full and --sample are for --timeouts")
+	case !w.asked && (w.full || sampled || cmd.Flags().Changed("namespace")):
+		return program.Misuse("--full, --sample and --namespace are for --timeouts")
 	case w.full && sampled:
 		return program.Misuse("--sample and --full exclude each other")
 	case w.sample < 1:
@@ -50,15 +52,19 @@ func (w *whatIf) understand(cmd *cobra.Command, args []string) (err error) {
 	return err
 }
 
-// run takes a census of the policy's namespace and prints what it says.
+// run takes a census, of the policy's namespace unless one was named, and prints what
+// it says.
 func (w *whatIf) run(cmd *cobra.Command) error {
 	file, err := w.loadPolicy()
 	origin := w.flags.source()
+	named := cmd.Flags().Changed("namespace")
 	if err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: this is the table of our own network namespace, and the built-in policy.\n", err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: %s.\n", err, standIn(named))
 		origin = "the built-in default"
 	}
-	w.namespace = file.Namespace
+	if !named {
+		w.namespace = file.Namespace
+	}
 	line := program.NewLine(cmd.ErrOrStderr())
 	r, err := w.census(cmd.Context(), line.Show)
 	line.End()
@@ -74,6 +80,15 @@ func (w *whatIf) run(cmd *cobra.Command) error {
 		return program.PrintJSON(out, answer)
 	}
 	return printLines(out, answer.lines(), cleverTerminal(out) != nil)
+}
+
+// standIn says what stands for a policy that can't be used.
+func standIn(named bool) string {
+	const builtIn = "the built-in policy stands for it"
+	if named {
+		return builtIn
+	}
+	return "this is the table of our own network namespace; --namespace names another; and " + builtIn
 }
 
 // withAsked adds the classes that were asked for and have no entries, by name, with

@@ -150,7 +150,10 @@ func TestTimeoutsOptions(t *testing.T) {
 		"--policy right.toml":         {"/run/netns/gw", topSample, "the floor of right.toml", ""},
 		"--policy right.toml --full":  {"/run/netns/gw", 0, "the floor of right.toml", ""},
 		"--policy broken.toml":        {"", topSample, "the floor of the built-in default", "broken.toml:1:1: "},
-		"--policy broken.toml udp=5s": {"", topSample, "all", "The policy file can't be used"},
+		"--policy broken.toml udp=5s": {"", topSample, "all", "this is the table of our own network namespace; --namespace names another; and"},
+
+		"--policy right.toml --namespace /run/netns/b":  {"/run/netns/b", topSample, "the floor of right.toml", ""},
+		"--policy broken.toml --namespace /run/netns/b": {"/run/netns/b", topSample, "the floor of the built-in default", "The policy file can't be used: the built-in policy stands for it.\n"},
 	} {
 		var got census.Options
 		code, stdout, stderr := runWhatIf(func(_ context.Context, o census.Options) (census.Report, error) {
@@ -179,6 +182,10 @@ func TestTimeoutsMisuse(t *testing.T) {
 		"--timeouts stream=30s":                   `"stream" may be udp_timeout_stream or gre_timeout_stream`,
 		"--timeouts timeout=30s":                  `"timeout" may be `,
 		"--timeouts max_retrans=30s":              `unknown class "max_retrans"`,
+		"--timeouts unacknowledged=30s":           "no policy can shorten tcp_timeout_unacknowledged, only tcp_timeout_syn_sent, ",
+		"--timeouts sctp_established=30s":         "no policy can shorten sctp_timeout_established, only ",
+		"--timeouts dccp=30s":                     "no policy can shorten dccp_timeout, only ",
+		"--namespace /run/netns/gw":               "--full, --sample and --namespace are for --timeouts",
 		"--timeouts udp=5s udp_timeout=6s":        "udp_timeout is given twice",
 		"--timeouts udp=5":                        `"5" is no duration, such as 30s or 2h`,
 		"--timeouts udp=":                         `"" is no duration`,
@@ -186,8 +193,8 @@ func TestTimeoutsMisuse(t *testing.T) {
 		"--timeouts udp=1500ms":                   "whole seconds",
 		"--timeouts udp=-5s":                      "1s at least",
 		"udp=5s":                                  `unexpected argument "udp=5s" (a timeout is given with --timeouts)`,
-		"--full":                                  "--full and --sample are for --timeouts",
-		"--sample 5":                              "--full and --sample are for --timeouts",
+		"--full":                                  "--full, --sample and --namespace are for --timeouts",
+		"--sample 5":                              "--full, --sample and --namespace are for --timeouts",
 		"--timeouts --sample 0":                   "--sample must be 1 at least",
 		"--timeouts --full --sample 5":            "exclude each other",
 	} {

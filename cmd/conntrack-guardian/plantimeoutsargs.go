@@ -7,6 +7,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -67,7 +68,7 @@ func classNamed(word string) (string, error) {
 	var all, near, spoken []string
 	for t := range policy.Timeouts {
 		name := t.String()
-		short := strings.Replace(strings.Replace(name, "_timeout", "", 1), "timeout_", "", 1)
+		short := shortName(name)
 		if plain == name || plain == short {
 			return name, nil
 		}
@@ -86,6 +87,11 @@ func classNamed(word string) (string, error) {
 	return "", program.Misuse("%q may be %s", word, strings.Join(near, " or "))
 }
 
+// shortName is a class's name without the word that all have.
+func shortName(name string) string {
+	return strings.Replace(strings.Replace(name, "_timeout", "", 1), "timeout_", "", 1)
+}
+
 // lastPart is what tells a class from others of its protocol, if there are any.
 func lastPart(name string) string {
 	_, part, found := strings.Cut(name, "timeout_")
@@ -95,8 +101,14 @@ func lastPart(name string) string {
 	return part
 }
 
-// unknownClass says what was meant, if it is a slip, and else what there is.
+// unknownClass says what was meant, if it is a slip, and else what there is. A class
+// that the kernel has is no slip of another.
 func unknownClass(word, plain string, all, spoken []string) error {
+	for c := timeout.None + 1; c < timeout.Classes; c++ {
+		if name := c.Name(); plain == name || plain == shortName(name) || strings.HasSuffix(name, "_"+plain) {
+			return program.Misuse("no policy can shorten %s, only %s", name, strings.Join(all, ", "))
+		}
+	}
 	slices.Sort(spoken) // of several equally near ones, the first by name
 	if near := config.Nearest(plain, spoken); near != "" {
 		return program.Misuse("unknown class %q; did you mean %q?", word, near)
