@@ -1,6 +1,10 @@
 package entries
 
-import "time"
+import (
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
+)
 
 // A Rule says what entries of a class should live.
 type Rule struct {
@@ -50,10 +54,5 @@ func (w *Was) excluded(gone int64, at moment) bool {
 	return !w.Retimed && w.Since != 0 && young > at.to-w.Since || w.Until != 0 && old < at.from-w.Until
 }
 
-// least is the least time that an entry is given, in seconds. The kernel does not
-// look whether the tuple is still the same entry's, and a new connection is refreshed
-// by its next packet: that must be in time.
-const least = 3
-
-// left is what an entry of an age should have left, no less than least.
-func (r *Rule) left(age int64) int64 { return max(int64(r.New)-age, least) }
+// left is what an entry of an age should have left, no less than timeout.Spared.
+func (r *Rule) left(age int64) int64 { return max(int64(r.New)-age, timeout.Spared) }

@@ -48,6 +48,11 @@ const (
 	Classes
 )
 
+// Spared is how many seconds an entry is given at the least when it is to end sooner.
+// The kernel does not look whether the tuple is still the same entry's, and a new
+// connection is refreshed by its next packet: that must be in time.
+const Spared = 3
+
 // names are the sysctls without nf_conntrack_.
 var names = [Classes]string{
 	TCPSynSent:          "tcp_timeout_syn_sent",

@@ -83,10 +83,10 @@ type reach struct{ from, to int }
 func (a reach) overlap(b reach) int { return max(0, min(a.to, b.to)-max(a.from, b.from)+1) }
 
 // The kernel cuts what an entry has left to whole seconds, so that it may be a second
-// younger than it looks, and have one more to lose. No entry is given less than three.
+// younger than it looks, and have one more to lose. No entry is given less than spared.
 const (
 	cut    = 1
-	spared = 3
+	spared = timeout.Spared
 )
 
 // reaches are how many seconds an entry has left that is as old as a new timeout,
