@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
@@ -27,14 +26,7 @@ func BenchmarkRootWalk(b *testing.B) {
 	young := tcp(half, lab.Established, 360_000)
 	young.Sources, young.Destinations, young.SNAT = 3000, 4000, pool
 	fill(b, g, young)
-	p := shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 7200}, map[timeout.Class]int{timeout.TCPTimeWait: 60})
-	for _, name := range []string{"alone", "beside"} {
-		p.Beside = name == "beside"
-		b.Run(name, func(b *testing.B) { benchmarkWalk(b, g, p, old) })
-	}
-}
-
-func benchmarkWalk(b *testing.B, g *lab.Gateway, p entries.Plan, old lab.Entries) {
+	p := shortened(b, g, map[timeout.Class]int{timeout.TCPTimeWait: 7200}, map[timeout.Class]int{timeout.TCPTimeWait: 60})
 	var wallRatios, cpuRatios, floors, walls, cpus []float64
 	for b.Loop() {
 		fill(b, g, old)

@@ -177,7 +177,7 @@ func TestTallyShares(t *testing.T) {
 
 func TestPlanCheck(t *testing.T) {
 	for name, p := range map[string]Plan{
-		"budget": {Budget: -1}, "CPU": {CPU: 1.5}, "CPU below": {CPU: -0.1}, "until": {Until: -1},
+		"budget": {Budget: -1}, "small budget": {Budget: LeastBudget - 1}, "until": {Until: -1},
 	} {
 		if r, err := Walk(t.Context(), p); err == nil || r.Done || r.Note != err.Error() {
 			t.Errorf("%s: %+v, %v", name, r, err)

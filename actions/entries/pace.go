@@ -8,31 +8,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pace holds a walk back: by the CPU time of its thread, in which the kernel's work
-// for a dump and for a batch is, and by the entries that it changes.
+// LeastBudget is the least number of changes a second that a walk can be held to. With
+// one datagram's changes it owes less than longest, so that it never has to sleep longer
+// between two receives: what is received after a sleep was dumped before it.
+const LeastBudget = 10_000
+
+const (
+	// shortest is the shortest sleep: shorter ones cost more than they give back.
+	shortest = time.Millisecond
+	// longest is the longest sleep.
+	longest = 5 * time.Millisecond
+)
+
+// A pace holds a walk back by the entries that it changes.
 type pace struct {
 	began  time.Time
 	cpu    time.Duration
-	beside time.Duration // CPU time of a thread beside
-	share  float64       // of a CPU; 0 and 1 don't hold back
-	budget int           // changes a second; 0 doesn't hold back
-	free   time.Time     // when the changes so far are within the budget
+	budget int       // changes a second; 0 doesn't hold back
+	free   time.Time // when the changes so far are within the budget
 }
 
 // startPace starts with nothing used. The calling goroutine must be locked to its
-// thread.
-func startPace(p *Plan) pace {
-	return pace{began: time.Now(), cpu: threadTime(), share: p.CPU, budget: p.Budget}
+// thread, in whose CPU time the kernel's work for a dump and for a batch is.
+func startPace(budget int) pace {
+	return pace{began: time.Now(), cpu: threadTime(), budget: budget}
 }
 
 // used is what has passed so far, in seconds.
 func (p *pace) used() (wall, cpu float64) {
-	return time.Since(p.began).Seconds(), (threadTime() - p.cpu + p.beside).Seconds()
+	return time.Since(p.began).Seconds(), (threadTime() - p.cpu).Seconds()
 }
 
 // spend takes changes off the budget. What is not used of it is not saved up.
 func (p *pace) spend(changes int) {
-	if p.budget <= 0 || changes == 0 {
+	if p.budget == 0 || changes == 0 {
 		return
 	}
 	if now := time.Now(); p.free.Before(now) {
@@ -41,16 +50,16 @@ func (p *pace) spend(changes int) {
 	p.free = p.free.Add(time.Duration(changes) * time.Second / time.Duration(p.budget))
 }
 
-// owes is how long to sleep.
-func (p *pace) owes() (d time.Duration) {
-	if p.share > 0 && p.share < 1 {
-		wall, cpu := p.used()
-		d = time.Duration((cpu/p.share - wall) * float64(time.Second))
+// owes is how long to sleep, 0 if that is hardly worth it.
+func (p *pace) owes() time.Duration {
+	if p.budget == 0 {
+		return 0
 	}
-	if p.budget > 0 {
-		d = max(d, time.Until(p.free))
+	d := time.Until(p.free)
+	if d < shortest {
+		return 0
 	}
-	return d
+	return min(d, longest)
 }
 
 // threadTime is the CPU time of the calling thread, in the kernel and outside.
@@ -63,12 +72,9 @@ func threadTime() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-// shortest is the shortest sleep: shorter ones cost more than they give back.
-const shortest = time.Millisecond
-
-// pause sleeps unless it is hardly worth it, and no longer than ctx lasts.
+// pause sleeps, no longer than ctx lasts.
 func pause(ctx context.Context, d time.Duration) error {
-	if d < shortest {
+	if d == 0 {
 		return nil
 	}
 	timer := time.NewTimer(d)

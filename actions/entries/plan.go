@@ -16,22 +16,12 @@ type Plan struct {
 	Rules       [timeout.Classes]Rule
 	Established bool // the operator's opt-in: established, assured connections, too
 	Retime      bool // give entries the time that the new timeout would have left them
-	// Budget is how many entries a second may be deleted or re-timed; 0 is no limit. What
-	// comes after a sleep was dumped before it: with a budget in the hundreds an entry may
-	// have seen a packet by the time that it is deleted.
+	// Budget is how many entries a second may be deleted or re-timed, LeastBudget at
+	// least; 0 is no limit.
 	Budget int
-	// CPU is the share of one CPU that the walk may take, kernel and user together;
-	// 0 and 1 are all it can use.
-	CPU float64
-	// Beside has the entries changed on a thread of its own beside the reading: sooner
-	// done, for a little more CPU time, on two CPUs at once.
-	Beside bool
 	// Until is the count of entries at or below which the walk ends, since the
 	// pressure is gone; 0 is none.
 	Until int
-	// Progress, if there is one, is called now and then with the entries read and
-	// how many the table held at first. It must not change its thread.
-	Progress func(read, table int)
 }
 
 // PlanOf is the plan of a walk for a change that is applied: the rules for the timeouts

@@ -61,9 +61,17 @@ func fill(t testing.TB, g *lab.Gateway, mix ...lab.Entries) {
 	}
 }
 
-// shortened is a plan for a gateway whose timeouts were shortened just now, from one to
-// another, by class.
-func shortened(g *lab.Gateway, from, to map[timeout.Class]int) entries.Plan {
+// shortened shortens timeouts of a gateway, by class, and plans a walk, which takes them
+// for longer before.
+func shortened(t testing.TB, g *lab.Gateway, from, to map[timeout.Class]int) entries.Plan {
+	t.Helper()
+	seconds := map[string]int{}
+	for c, after := range to {
+		seconds[c.Name()] = after
+	}
+	if err := g.SetTimeouts(seconds); err != nil {
+		t.Fatal(err)
+	}
 	now := boot.Now()
 	p := entries.Plan{Namespace: g.Router.Path(), Retime: true}
 	for c, after := range to {

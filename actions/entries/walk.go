@@ -11,21 +11,15 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
-// ErrResized is that the hash table was given another size during the walk. The dump
-// then misses entries, and nothing in it tells.
-var ErrResized = errors.New("nf_conntrack_buckets changed during the walk, which loses entries")
-
-// errEnough ends a walk whose table holds few enough entries.
-var errEnough = errors.New("the pressure is gone")
-
 // attempts is how often a walk is begun.
 const attempts = 4
 
 // Walk walks the table as planned. When the hash table is resized meanwhile it begins
 // anew, three times at most, and gives up with ErrResized.
 //
-// The result counts also with an error, such as the end of ctx. A walk that ends since
-// no more than Until entries are left is not done, and no error.
+// It ends with ErrTaken when a timeout is not the one of the plan (any more), and with the
+// cause of the end of ctx. The result counts also with an error. A walk that ends since no
+// more than Until entries are left is not done, and no error.
 func Walk(ctx context.Context, plan Plan) (Result, error) {
 	var r Result
 	err := plan.check()
@@ -51,10 +45,8 @@ func Walk(ctx context.Context, plan Plan) (Result, error) {
 
 func (p *Plan) check() error {
 	switch {
-	case p.Budget < 0:
-		return fmt.Errorf("a budget of %d entries a second", p.Budget)
-	case !(p.CPU >= 0 && p.CPU <= 1):
-		return fmt.Errorf("%v of a CPU is not within 0 and 1", p.CPU)
+	case p.Budget != 0 && p.Budget < LeastBudget:
+		return fmt.Errorf("a budget of %d entries a second: it must be %d at least, or 0 for none", p.Budget, LeastBudget)
 	case p.Until < 0:
 		return fmt.Errorf("until %d entries are left", p.Until)
 	}
@@ -73,7 +65,7 @@ func walk(ctx context.Context, p *Plan, into *Result) error {
 		return err
 	}
 	w := walker{
-		plan: p, pace: startPace(p),
+		plan: p, pace: startPace(p.Budget),
 		judge: judge{classes: t.Rules(), rules: with(p.Rules, &t), established: p.Established, retime: p.Retime},
 	}
 	for attempt := 1; ; attempt++ {

@@ -250,7 +250,7 @@ func TestRootLeftAlone(t *testing.T) {
 		}
 	}
 	deleteAll(t, g, func(e *ctnetlink.Entry) bool { return e.Status&ctnetlink.StatusExpected != 0 })
-	r = walk(t, shortened(g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 10}))
+	r = walk(t, shortened(t, g, map[timeout.Class]int{timeout.TCPTimeWait: 120}, map[timeout.Class]int{timeout.TCPTimeWait: 10}))
 	if r.Kept.Held != 0 || r.Deleted != 20+105 || r.Kept.Fixed != 102 {
 		t.Errorf("without children: %+v", r)
 	}

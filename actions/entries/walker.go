@@ -2,24 +2,18 @@ package entries
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
-// keys is what the names of the keys begin with.
-const keys = "net.netfilter.nf_conntrack_"
-
-// datagram is how many bytes of entries are received at once, some 35 entries: an entry
-// that is freed and made again for the same tuple may have the same id, so that between
-// dump and delete there must be little time.
-const datagram = 8 << 10
+// datagram is how many bytes of entries are received at once: an entry that is freed
+// and made again for the same tuple may have the same id, so that between dump and
+// delete there must be little time.
+const datagram = 4 << 10
 
 // checkEvery is how many receives pass until table and count are looked at again. That
 // takes some microseconds.
@@ -30,18 +24,15 @@ type walker struct {
 	plan  *Plan
 	pace  pace
 	judge judge
+	watch watch
 
-	count, buckets *sysctl.File
-	size           int // of the hash table in buckets, when the attempt began
-	table          int // entries then
-
-	sender   *sender
-	load     *load // being filled
+	batch    *ctnetlink.Batch // what is to be done with the entries of one datagram
+	deletes  tally            // what is in it
+	remade   tally
 	recent   recent
 	receives int
 	began    time.Duration // of the receive before
 	fresh    bool          // no entry of the present datagram was judged yet
-	before   int           // entries read by former attempts
 
 	read             int
 	deleted, retimed tally
@@ -52,77 +43,36 @@ type walker struct {
 
 // attempt walks the table once. It returns ErrResized if the table was not the same
 // throughout, whatever else went wrong.
-func (w *walker) attempt(ctx context.Context) (err error) {
-	if err := w.open(ctx); err != nil {
+func (w *walker) attempt(ctx context.Context) error {
+	if err := w.watch.open(&w.plan.Rules); err != nil {
 		return err
 	}
-	err = w.pass(ctx)
-	resized := w.checkSize()
-	failed := w.close()
-	switch {
-	case resized != nil:
+	defer w.watch.close()
+	err := w.pass(ctx)
+	if resized := w.watch.resized(); resized != nil {
 		return resized
-	case err != nil:
-		return err
 	}
-	return failed
-}
-
-// open reads what the attempt rests on.
-func (w *walker) open(ctx context.Context) (err error) {
-	w.before, w.receives, w.kept, w.recent = w.read, 0, [verdicts]int{}, recent{}
-	if w.buckets, err = sysctl.Open(keys + "buckets"); err != nil {
-		return absent(err)
-	}
-	if w.count, err = sysctl.Open(keys + "count"); err != nil {
-		w.buckets.Close()
-		return absent(err)
-	}
-	w.size, err = w.buckets.Int()
-	if err == nil {
-		w.table, err = w.count.Int()
-	}
-	if err == nil {
-		w.sender, err = newSender(ctx, w.plan.Beside)
-	}
-	if err != nil {
-		w.buckets.Close()
-		w.count.Close()
-	}
-	if err != nil {
-		return absent(err)
-	}
-	w.load = w.sender.first()
-	return nil
-}
-
-// close counts what is on the way, and closes what was only read.
-func (w *walker) close() error {
-	w.buckets.Close()
-	w.count.Close()
-	w.sender.end()
-	var errs []error
-	for _, l := range w.sender.all {
-		errs = append(errs, w.settle(l))
-	}
-	w.sender.close()
-	return errors.Join(errs...)
+	return err
 }
 
 // pass reads all entries.
-func (w *walker) pass(ctx context.Context) error {
+func (w *walker) pass(ctx context.Context) (err error) {
 	conn, err := ctnetlink.OpenSized(datagram)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // only read
-	w.began = boot.Now()
-	w.judge.at, w.fresh = moment{from: w.began}, true
-	_, err = conn.Walk(ctx, ctnetlink.Query{}, w.each, func(int) error { return w.between(ctx) })
-	if err != nil {
+	if w.batch, err = ctnetlink.OpenBatch(); err != nil {
 		return err
 	}
-	return w.sendAll(ctx)
+	defer w.batch.Close() // what is in it is not to be sent
+	w.receives, w.kept, w.recent, w.deletes, w.remade = 0, [verdicts]int{}, recent{}, tally{}, tally{}
+	w.began = boot.Now()
+	w.judge.at, w.fresh = moment{from: w.began}, true
+	if _, err = conn.Walk(ctx, ctnetlink.Query{}, w.each, func(int) error { return w.between(ctx) }); err != nil {
+		return err
+	}
+	return w.send(ctx)
 }
 
 // each judges an entry and queues what is to be done with it.
@@ -137,10 +87,10 @@ func (w *walker) each(e *ctnetlink.Entry) bool {
 	}
 	switch v {
 	case toDelete:
-		w.queued(w.load.batch.Delete(e), &w.load.deletes[class])
+		w.queued(w.batch.Delete(e), &w.deletes[class])
 	case toRetime:
 		w.recent.add(e.ID)
-		w.queued(w.load.batch.Retime(e, left), &w.load.remade[class])
+		w.queued(w.batch.Retime(e, left), &w.remade[class])
 	default:
 		w.kept[v]++
 	}
@@ -164,112 +114,58 @@ func (w *walker) between(ctx context.Context) error {
 	if err := w.send(ctx); err != nil {
 		return err
 	}
-	w.receives++
-	if w.receives%checkEvery == 0 {
+	if w.receives++; w.receives%checkEvery == 0 {
 		if err := w.look(); err != nil {
 			return err
 		}
-		if w.plan.Progress != nil {
-			read := w.read - w.before
-			w.plan.Progress(read, max(w.table, read))
-		}
 	}
-	err := w.wait(ctx)
+	err := pause(ctx, w.pace.owes())
 	w.judge.at.from, w.began, w.fresh = w.began, boot.Now(), true
 	return err
 }
 
-// wait sleeps as long as the pace wants it, with nothing left to send.
-func (w *walker) wait(ctx context.Context) error {
-	if w.pace.owes() < shortest {
-		return nil
-	}
-	if err := w.sendAll(ctx); err != nil {
-		return err
-	}
-	return pause(ctx, w.pace.owes())
-}
-
-// A load is sent with as many changes, or when it is as old. That is a few datagrams at
-// most: to send each one's alone costs more.
-const (
-	loadSize = 64
-	loadAge  = time.Millisecond
-)
-
-// send sends what is queued, if it is enough or time for it.
-func (w *walker) send(ctx context.Context) error {
-	n, now := w.load.batch.Len(), boot.Now()
-	if n == 0 || w.load.since == 0 {
-		w.load.since = now
-	}
-	if n == 0 || n < loadSize && now-w.load.since < loadAge {
-		return nil
-	}
-	return w.sendAll(ctx)
-}
-
-// sendAll sends what is queued.
-func (w *walker) sendAll(ctx context.Context) error {
-	if w.load.batch.Len() == 0 {
-		return nil
-	}
-	w.pace.spend(w.load.batch.Len())
-	w.load = w.sender.next(ctx, w.load)
-	return w.settle(w.load)
-}
-
-// settle counts what became of a load, which is empty from then on.
-func (w *walker) settle(l *load) error {
-	w.deleted.add(&l.deletes, l.deletes.sum()-l.sent.Deleted)
-	w.retimed.add(&l.remade, l.remade.sum()-l.sent.Retimed)
-	w.gone += l.sent.Gone
-	w.refused += l.sent.Refused
-	if l.sent.Refused > 0 {
-		w.refusal = l.sent.Refusal
-	}
-	w.pace.beside += l.cpu
-	err := l.err
-	*l = load{batch: l.batch}
-	return err
-}
-
-// look returns ErrResized if the table is not the one that the attempt began with, and
-// errEnough if it holds few enough entries.
+// look looks whether the walk is to go on.
 func (w *walker) look() error {
-	if err := w.checkSize(); err != nil {
+	if err := w.watch.resized(); err != nil {
 		return err
 	}
-	if w.plan.Until == 0 {
+	if err := w.watch.ours(); err != nil {
+		return err
+	}
+	return w.watch.enough(w.plan.Until)
+}
+
+// send sends what is queued. These entries were dumped before their timeouts are looked
+// at here, so that none has its time from what anybody changes later.
+func (w *walker) send(ctx context.Context) error {
+	n := w.batch.Len()
+	if n == 0 {
 		return nil
 	}
-	now, err := w.count.Int()
-	if err == nil && now <= w.plan.Until {
-		return fmt.Errorf("%w: %d entries are left", errEnough, now)
+	for c := range w.deletes {
+		if w.deletes[c]+w.remade[c] == 0 {
+			continue
+		}
+		if err := w.watch.is(timeout.Class(c)); err != nil {
+			return err
+		}
 	}
-	return absent(err)
-}
-
-func (w *walker) checkSize() error {
-	now, err := w.buckets.Int()
-	if err != nil {
-		return absent(err)
-	}
-	if now != w.size {
-		return fmt.Errorf("%w (%d, then %d)", ErrResized, w.size, now)
-	}
-	return nil
-}
-
-// ErrAbsent is what Walk returns while conntrack is not loaded: there is no table.
-var ErrAbsent = errors.New("conntrack is not loaded")
-
-// absent marks err as ErrAbsent if it says that a key does not exist.
-func absent(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", ErrAbsent, err)
-	}
+	sent, err := w.batch.Send(ctx)
+	w.pace.spend(n)
+	w.count(&sent)
 	return err
+}
+
+// count counts what became of what was queued.
+func (w *walker) count(sent *ctnetlink.Sent) {
+	w.deleted.add(&w.deletes, w.deletes.sum()-sent.Deleted)
+	w.retimed.add(&w.remade, w.remade.sum()-sent.Retimed)
+	w.deletes, w.remade = tally{}, tally{}
+	w.gone += sent.Gone
+	w.refused += sent.Refused
+	if sent.Refused > 0 {
+		w.refusal = sent.Refusal
+	}
 }
 
 // recent are the ids of the entries that were re-timed last. A dump whose place in a

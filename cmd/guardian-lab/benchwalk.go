@@ -126,7 +126,7 @@ func (b *walkBench) run(cmd *cobra.Command) error {
 
 // table lets everybody prune the table.
 func (b *walkBench) table(ctx context.Context, g *lab.Gateway) ([]benchRow, error) {
-	if err := g.SetTimeouts(map[string]int{"tcp_timeout_time_wait": walkNormal}); err != nil {
+	if err := g.SetTimeouts(map[string]int{"tcp_timeout_time_wait": walkShort}); err != nil {
 		return nil, err
 	}
 	rows := b.contenders()
