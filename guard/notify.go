@@ -28,10 +28,38 @@ func NewNotifier() (*Notifier, error) {
 		return nil, err
 	}
 	// A quarter of the timeout leaves room for three ticks that come late.
-	return &Notifier{watchdog: timeout / 4, send: func(state string) {
+	return &Notifier{watchdog: timeout / 4, send: patiently(func(state string) {
 		// There is nobody to tell when the service manager can't be told.
 		_, _ = daemon.SdNotify(false, state)
-	}}, nil
+	})}, nil
+}
+
+// hearing is how long the service manager may take to receive a datagram.
+const hearing = 250 * time.Millisecond
+
+// patiently has send called so that a service manager that does not listen, whose queue
+// is full, holds nobody up for longer: as long as one state is on its way others are
+// dropped.
+func patiently(send func(string)) func(string) {
+	idle := make(chan struct{}, 1)
+	idle <- struct{}{}
+	return func(state string) {
+		select {
+		case <-idle:
+		default:
+			return
+		}
+		sent := make(chan struct{})
+		go func() {
+			send(state)
+			idle <- struct{}{}
+			close(sent)
+		}()
+		select {
+		case <-sent:
+		case <-time.After(hearing):
+		}
+	}
 }
 
 // ticked reports a tick. Only a complete one makes the service ready and feeds

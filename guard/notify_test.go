@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -45,4 +47,29 @@ func TestNotifier(t *testing.T) {
 	n.reloaded()
 	n.stopping()
 	expect("READY=1", "STOPPING=1")
+}
+
+// A service manager that does not listen does not stop the guard.
+func TestDeafServiceManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listen := make(chan struct{})
+		var heard []string
+		send := patiently(func(state string) {
+			<-listen
+			heard = append(heard, state)
+		})
+		start := time.Now()
+		for _, state := range []string{"a", "b", "c"} {
+			send(state)
+		}
+		if took := time.Since(start); took != hearing {
+			t.Errorf("held up for %s, want %s once", took, hearing)
+		}
+		close(listen)
+		synctest.Wait()
+		send("d")
+		if want := []string{"a", "d"}; !slices.Equal(heard, want) {
+			t.Errorf("heard %q, want %q", heard, want)
+		}
+	})
 }

