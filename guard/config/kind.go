@@ -81,6 +81,20 @@ func whole(lo, hi int) func(any) (int, error) {
 	}
 }
 
+// zeroOr is 0 or what else a kind of whole number takes.
+func zeroOr(kind func(any) (int, error)) func(any) (int, error) {
+	return func(v any) (int, error) {
+		if n, ok := v.(int64); ok && n == 0 {
+			return 0, nil
+		}
+		n, err := kind(v)
+		if err != nil {
+			return 0, fmt.Errorf("%w; 0 is no limit", err)
+		}
+		return n, nil
+	}
+}
+
 // number is a number from lo to hi, with a fraction or without.
 func number(lo, hi float64) func(any) (float64, error) {
 	return func(v any) (float64, error) {

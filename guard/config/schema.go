@@ -103,7 +103,9 @@ var schema = slices.Concat([]setting{
 	key("shorten_timeouts.end", func(f *File) *float64 { return &f.Policy.ShortenTimeouts.End }, ratio(0.02, 1)),
 	key("shorten_timeouts.share", func(f *File) *float64 { return &f.Policy.ShortenTimeouts.Share }, ratio(0, 1)),
 	key("shorten_timeouts.retime", func(f *File) *bool { return &f.Policy.ShortenTimeouts.Retime }, aFlag),
-	key("shorten_timeouts.budget", func(f *File) *int { return &f.Policy.ShortenTimeouts.Budget }, whole(0, 1_000_000_000)),
+	// With less a walk would sleep so long between what it reads that entries see packets
+	// before they are deleted as too old.
+	key("shorten_timeouts.budget", func(f *File) *int { return &f.Policy.ShortenTimeouts.Budget }, zeroOr(whole(10_000, 1_000_000_000))),
 	key("shorten_timeouts.cooldown", func(f *File) *span { return &f.Policy.ShortenTimeouts.Cooldown }, duration(time.Second, month)),
 	key("shorten_timeouts.hold", func(f *File) *span { return &f.Policy.ShortenTimeouts.Hold }, duration(time.Second, month)),
 	key("shorten_timeouts.check", func(f *File) *span { return &f.Policy.ShortenTimeouts.Check }, duration(time.Second, day)),
