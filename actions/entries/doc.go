@@ -22,14 +22,25 @@
 //     gave them.
 //   - An entry is deleted by its tuple and id: a tuple that is another connection's by
 //     then is not killed. Since one that is freed and made again for the same tuple may
-//     have the same id, entries are received some at a time, and those to be changed
-//     wait for no more than 64 of them or a millisecond.
+//     have the same id, entries are received some at a time, and dealt with before the
+//     next are asked for. No budget makes a walk sleep for more than some milliseconds
+//     in between, while those that come next are there already.
+//   - The timeouts of the change are ours when a walk begins, and still when it changes
+//     entries: once somebody else has written one, it ends (ErrTaken).
 //   - A resize of the hash table loses entries from a dump: the walk begins again,
 //     three times at most. Whatever ends it, the result says what was done, and that
 //     it is not done.
 //   - Walking twice is walking once.
 //
-// What does not hold: a timeout policy of somebody's (nfct_timeout) that is shorter
-// than the sysctl, and the time that a helper gives a connection it follows, can't
-// be told from a longer silence.
+// What does not hold, since nothing in an entry tells it from a longer silence:
+//
+//   - A timeout policy of somebody's (nfct_timeout) that is shorter than the sysctl, and
+//     the time that a helper gives a connection it follows.
+//   - What somebody else had set a timeout to shortly before our change. The ledger knows
+//     only what the change found: an entry that has its time from a shorter value than
+//     that looks older than it is. Whoever decides on changes keeps off timeouts that
+//     others are seen to write.
+//   - Time in suspend: the boot clock counts it; jiffies, by which entries end, stand
+//     still. A timeout that was in force before may then be taken for one that no entry
+//     can have its time from any more.
 package entries

@@ -13,7 +13,7 @@ import (
 // datagram is how many bytes of entries are received at once: an entry that is freed
 // and made again for the same tuple may have the same id, so that between dump and
 // delete there must be little time.
-const datagram = 4 << 10
+const datagram = 4 << 10 // some 19 entries
 
 // checkEvery is how many receives pass until table and count are looked at again. That
 // takes some microseconds.
