@@ -154,7 +154,7 @@ func (g *Guard) endWalk(w walked) {
 		_, err := g.Actions.Walked(id, part)
 		errs = append(errs, err)
 	}
-	if halted {
+	if halted || errors.Is(w.err, entries.ErrTaken) { // what somebody has taken is yielded
 		w.err = nil
 	}
 	g.reportWalk(changes[0], errors.Join(append(errs, w.err)...))

@@ -301,6 +301,40 @@ func TestRootKilledWhileShortening(t *testing.T) {
 	d.stop()
 }
 
+// TestRootChurnThroughASmallTable sends three times as many connections through a table
+// that may not grow as it holds. They are over at once, and would stay for two minutes:
+// all would be full of them. Ordinary clients do not notice.
+func TestRootChurnThroughASmallTable(t *testing.T) {
+	s := newSiteWith(t, lab.Options{Timeouts: map[string]int{"tcp_timeout_time_wait": 120}})
+	s.write("guardian.toml", fmt.Sprintf(`version = 1
+mode = "act"
+namespace = %q
+[raise_max]
+ceiling = %d
+[shorten_timeouts]
+tcp_timeout_time_wait = { floor = "%ds", mode = "act" }
+`, s.gateway.Router.Path(), baseline, timeFloor))
+	d := s.start()
+	clients := s.gateway.StartClients(t.Context(), lab.Clients{TCP: 100, UDP: 20})
+	flood, err := s.gateway.Flood(t.Context(), lab.Flood{Pattern: lab.TimedWait, Rate: 7000, Count: 3 * baseline})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := clients.Stop()
+	t.Logf("%d connections of %d closed; of the clients %d of %d failed, %d were slow", flood.Closed, flood.Sent,
+		r.TCP.Failed+r.UDP.Failed, r.TCP.Attempted+r.UDP.Attempted, r.TCP.Slow+r.UDP.Slow)
+	if failed := r.TCP.Failed + r.UDP.Failed; err != nil || r.TCP.Attempted == 0 || 100*failed > r.TCP.Attempted+r.UDP.Attempted {
+		t.Errorf("clients failed: %+v, %v", r, err)
+	}
+	if flood.Closed < flood.Sent*98/100 {
+		t.Errorf("%d of %d connections", flood.Closed, flood.Sent)
+	}
+	d.stop()
+	if n := d.count("shorten timeouts to level"); n < 1 || n > 4 {
+		t.Errorf("%d lines of levels:\n%s", n, d.log.String())
+	}
+}
+
 // counted is how many entries of each kind there are.
 func (s *site) counted() []int {
 	s.Helper()
