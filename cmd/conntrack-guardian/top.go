@@ -84,8 +84,8 @@ With --watch a census is taken every 5 seconds, or as often as said, and printed
 with the change of each row in entries per second. On a terminal it is drawn over
 the last one, until q or Ctrl-C.
 
---json prints all lists, whatever --by and --limit say; with --watch one object a
-line. A list has the 100 largest at most. Shares are from 0 to 1, of the whole
+--json prints all lists, whatever --by and --limit say (floors and what they would
+free are in plan --timeouts --json); with --watch one object a line. A list has the 100 largest at most. Shares are from 0 to 1, of the whole
 table; low and high bound the entries; all times are in seconds; and the port of
 ICMP is 256 times its type plus its code.`,
 		Example: `  conntrack-guardian top                        # the 20 largest sources
