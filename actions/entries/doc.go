@@ -16,7 +16,7 @@
 //     the opt-in, and those that are held by somebody besides the table: by a living
 //     child whose master they are, or by a packet under way (CTA_USE). Each kind is
 //     counted. Older kernels hold the entry that a datagram begins with themselves
-//     (ctnetlink_dump_table before Linux 6.17): one in forty is then left alone.
+//     (ctnetlink_dump_table before Linux 6.17): one in twenty is then left alone.
 //   - A walk must be on record (Walking) before it may change the time of entries:
 //     after a kill nothing else tells that what they have left is not what a packet
 //     gave them.
