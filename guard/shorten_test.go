@@ -333,23 +333,29 @@ func TestStopThatCantLift(t *testing.T) {
 	})
 }
 
+// killedElsewhere ends a run that has shortened a timeout in another namespace.
+func (w *gateway) killedElsewhere(namespace string) {
+	w.t.Helper()
+	w.kernel.Set(timeWait+"@"+namespace, "120")
+	d := policy.Decision{Measure: policy.ShortenTimeouts, To: 4, Timeouts: []policy.TimeoutChange{{Name: "tcp_timeout_time_wait", From: 120, To: 10}}}
+	c, err := plan(d, namespace)
+	if err == nil {
+		_, err = w.Actions.Do(c)
+	}
+	if err != nil || w.value(timeWait+"@"+namespace) != 10 {
+		w.t.Fatal(err)
+	}
+	w.leave()
+	w.kill()
+}
+
 // Timeouts that an earlier run has shortened in a namespace that is not guarded any
 // more are given back at the start: nobody else would.
 func TestOtherNamespaceIsLifted(t *testing.T) {
 	const other = "/run/netns/other"
 	m := &walkman{}
 	shortening(t, m, func(w *gateway) {
-		w.kernel.Set(timeWait+"@"+other, "120")
-		d := policy.Decision{Measure: policy.ShortenTimeouts, To: 4, Timeouts: []policy.TimeoutChange{{Name: "tcp_timeout_time_wait", From: 120, To: 10}}}
-		c, err := plan(d, other)
-		if err == nil {
-			_, err = w.Actions.Do(c)
-		}
-		if err != nil || w.value(timeWait+"@"+other) != 10 {
-			t.Fatal(err)
-		}
-		w.leave()
-		w.kill()
+		w.killedElsewhere(other)
 		w.start()
 		w.shortens(m)
 		if got := w.value(timeWait + "@" + other); got != 120 {
@@ -364,17 +370,7 @@ func TestOtherNamespaceStays(t *testing.T) {
 	const other = "/run/netns/other"
 	m := &walkman{}
 	shortening(t, m, func(w *gateway) {
-		w.kernel.Set(timeWait+"@"+other, "120")
-		d := policy.Decision{Measure: policy.ShortenTimeouts, To: 4, Timeouts: []policy.TimeoutChange{{Name: "tcp_timeout_time_wait", From: 120, To: 10}}}
-		c, err := plan(d, other)
-		if err == nil {
-			_, err = w.Actions.Do(c)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.leave()
-		w.kill()
+		w.killedElsewhere(other)
 		w.kernel.SetAround(func(name, _ string, do func() error) error {
 			if name == timeWait+"@"+other {
 				return errors.New("no such luck")
