@@ -124,6 +124,24 @@ func TestTimeoutsAreShortenedAndGivenBack(t *testing.T) {
 	})
 }
 
+// A table that is full all the same is walked again and again, and the effect is judged
+// nevertheless.
+func TestFullTableIsWalkedAgain(t *testing.T) {
+	m := &walkman{takes: 500 * time.Millisecond}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(30 * time.Second)
+		if n := len(m.plans); n < 7 || n > 10 {
+			t.Errorf("%d walks in 30 s", n)
+		}
+		w.wantLines(eventJudged, 1)
+		if c := w.Actions.Changes()[0]; !c.Walk.Done || c.Walk.Running || c.Walk.Walks > len(m.plans) {
+			t.Errorf("%d walks, the ledger has %+v", len(m.plans), c.Walk)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
 // No walk goes on under timeouts that it does not know.
 func TestWalkEndsBeforeTimeoutsChange(t *testing.T) {
 	m := &walkman{takes: time.Hour}

@@ -72,7 +72,8 @@ func (g *Guard) walk(now time.Duration) {
 	}
 }
 
-// beginWalk sends a walk out for all changes in force, with the intent on the disk first. What is on record since when is part of the plan.
+// beginWalk sends a walk out for all changes in force, with the intent on the disk
+// first. The plan comes before: it tells what may have been done to entries so far.
 func (g *Guard) beginWalk(enough int, now time.Duration) error {
 	plan, changes, err := g.planWalk(now)
 	if err != nil || len(changes) == 0 {
@@ -80,6 +81,10 @@ func (g *Guard) beginWalk(enough int, now time.Duration) error {
 	}
 	plan.Until = enough
 	for _, id := range changes {
+		// After a whole walk there is nothing more to intend.
+		if c, _ := g.Ledger.Find(id); c.Walk != nil && c.Walk.Done && (c.Walk.Retimes || !plan.Retime) {
+			continue
+		}
 		if _, err := g.Actions.Walking(id, plan.Retime); err != nil {
 			return err
 		}
