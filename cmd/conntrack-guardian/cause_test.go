@@ -83,7 +83,7 @@ func TestRootCauses(t *testing.T) {
 				lab.Entries{Count: 40_000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 432_000 * time.Second, Sources: 200},
 				lab.Entries{Count: 16_000, Proto: unix.IPPROTO_TCP, State: lab.TimeWait, Assured: true, Timeout: 100 * time.Second, Sources: 200},
 			),
-			says: []string{"table-filling (chronic, 100 % sure)", "not under 32,768 for 30 hours", "closing TCP 28."},
+			says: []string{"table-filling (chronic, 100 % sure)", "not under 32,768 for 30 hours", "closing TCP 2"},
 		},
 		"spike by one source": {
 			past:    hours(48, 5_000, 0, 120),

@@ -96,6 +96,9 @@ func TestRootPlanTimeoutsForetellsTheWalk(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.timeouts("--full", "--json", "time_wait=30s")), &answer); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.gateway.SetTimeouts(map[string]int{"tcp_timeout_time_wait": 30}); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	p := entries.Plan{Namespace: s.gateway.Router.Path(), Retime: true}
 	p.Rules[timeout.TCPTimeWait] = entries.Rule{New: 30, Was: []entries.Was{{Timeout: 120}}}

@@ -150,6 +150,7 @@ func parseListed(words []string) (e ctnetlink.Entry, err error) {
 		case "[ASSURED]":
 			e.Status |= ctnetlink.StatusAssured
 		case "use":
+			e.Use = uint32(number(value, 32))
 		default:
 			names, of := states, &e.TCPState
 			if e.Proto == unix.IPPROTO_SCTP {
