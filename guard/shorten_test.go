@@ -22,8 +22,7 @@ type walkman struct {
 	plans  []entries.Plan
 	takes  time.Duration
 	err    error
-	note   string // why it is not done
-	frees  func(entries.Plan) int
+	note   string  // why it is not done
 	ended  []error // the walks that were called off
 	before func()
 }
@@ -42,9 +41,9 @@ func (m *walkman) walk(ctx context.Context, p entries.Plan) (r entries.Result, e
 	if m.err != nil {
 		return r, m.err
 	}
-	deleted := 40_000
+
 	r.Done, r.Note, r.Read, r.Took = m.note == "", m.note, 60_000, m.takes.Seconds()
-	r.Classes = []entries.Count{{Class: timeout.TCPTimeWait, Deleted: deleted, Retimed: 700}}
+	r.Classes = []entries.Count{{Class: timeout.TCPTimeWait, Deleted: 40_000, Retimed: 700}}
 	return r, nil
 }
 
