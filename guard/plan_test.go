@@ -104,6 +104,22 @@ func TestPlanAndRecallTimeouts(t *testing.T) {
 	}
 }
 
+// However much has happened since, the policy is shown what somebody else has taken of a
+// change that is over.
+func TestRecallKeepsTheLost(t *testing.T) {
+	const taken = "timeout:udp_timeout"
+	all := []ledger.Change{{
+		ID: 1, Boot: "b", Measure: "shorten-timeouts", State: ledger.Undone, Yielded: []string{taken},
+		Edits: []ledger.Edit{{Key: taken, Before: "30", After: "10"}, {Key: "timeout:tcp_timeout_time_wait", Before: "120", After: "10"}},
+	}}
+	for i := range 3 * closedKept {
+		all = append(all, ledger.Change{ID: i + 2, Boot: "b", Measure: "raise-max", State: ledger.Undone, Edits: []ledger.Edit{{Key: "k", Before: "1", After: "2"}}})
+	}
+	if got := Recall(all, "b", ""); len(got) != closedKept+1 || got[0].ID != 1 || !got[0].Lost[policy.UDP] || got[0].Lost[policy.TCPTimeWait] {
+		t.Errorf("%d changes, the first %+v", len(got), got[0])
+	}
+}
+
 func TestSentencesOfTimeouts(t *testing.T) {
 	d := policy.Decision{
 		Verb: policy.Do, Measure: policy.ShortenTimeouts, From: 0, To: 4, Reason: "because",

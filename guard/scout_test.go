@@ -24,10 +24,12 @@ type scout struct {
 	away  int // looks at this moment
 	most  int // at any moment
 	clock func() time.Duration
+	newly []policy.Counting // what it was to count at each look
 }
 
-func (s *scout) Look(ctx context.Context, _ policy.Config) (sense.Sight, error) {
+func (s *scout) Look(ctx context.Context, c policy.Config) (sense.Sight, error) {
 	s.looks++
+	s.newly = append(s.newly, c.Census.CountNew)
 	s.away++
 	s.most = max(s.most, s.away)
 	defer func() { s.away-- }()

@@ -205,6 +205,9 @@ func TestKilledInTheWalk(t *testing.T) {
 		synctest.Wait()
 		w.kill()
 		w.start()
+		if walk := w.Actions.Changes()[0].Walk; walk.Running || walk.Note != "the daemon ended before it" {
+			t.Errorf("after the restart the walk is %+v", walk)
+		}
 		m.takes = time.Second
 		w.shortens(m)
 		w.want = 60_000
@@ -290,6 +293,13 @@ func TestReloadEndsTheWalk(t *testing.T) {
 		w.ticks(10 * time.Second)
 		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 0 {
 			t.Errorf("%d walks, the last under the new floor", n)
+		}
+		calm.ShortenTimeouts.Floors = policy.Default().ShortenTimeouts.Floors
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Advise
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 3 || m.plans[2].Rules[timeout.TCPTimeWait].New != 0 {
+			t.Errorf("%d walks, the last for a class that may not be shortened", n)
 		}
 		w.wantLines(eventFailed, 0)
 	})

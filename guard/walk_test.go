@@ -1,0 +1,112 @@
+package guard
+
+import (
+	"testing"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// A walk may end established connections where the policy says so, and only there.
+func TestWalkIsToldOfTheOptIn(t *testing.T) {
+	for _, mode := range []policy.Mode{policy.Advise, policy.Act} {
+		m := &walkman{}
+		shortening(t, m, func(w *gateway) {
+			w.Config.ShortenTimeouts.Floors[policy.TCPEstablished].Mode = mode
+			w.want = 63_000
+			w.ticks(3 * time.Second)
+			if len(m.plans) == 0 || m.plans[0].Established != (mode == policy.Act) {
+				t.Errorf("mode %s: planned %+v", mode, m.plans)
+			}
+		})
+	}
+}
+
+// That somebody takes a timeout under a walk is no failure of it: it is yielded.
+func TestTakenTimeoutIsNoFailure(t *testing.T) {
+	m := &walkman{err: entries.ErrTaken}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		if len(m.plans) == 0 {
+			t.Error("no walk")
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// What can't be recorded is not done: no walk begins.
+func TestNoWalkWithoutLedger(t *testing.T) {
+	m := &walkman{takes: 500 * time.Millisecond}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(4 * time.Second)
+		mend := w.breakLedger()
+		if _, err := w.Actions.Judge(1, "helped"); err == nil {
+			t.Fatal("the ledger is not broken")
+		}
+		before := len(m.plans)
+		w.ticks(9 * time.Second)
+		if before == 0 || len(m.plans) != before {
+			t.Errorf("%d walks, then %d without a ledger", before, len(m.plans))
+		}
+		mend()
+	})
+}
+
+// A decision on a value that has just changed is made again at once, not after a pause.
+func TestStaleTimeoutIsDecidedAgain(t *testing.T) {
+	m := &walkman{}
+	shortening(t, m, func(w *gateway) {
+		w.gone = 100 // what is sensed is not what is there
+		w.ticks(3 * time.Second)
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		if w.value(timeWait) != 120 {
+			t.Fatalf("TIME_WAIT %d s", w.value(timeWait))
+		}
+		w.gone = 0
+		w.kernel.Set(timeWait, "100")
+		w.ticks(500 * time.Millisecond)
+		if w.value(timeWait) != 10 {
+			t.Errorf("TIME_WAIT %d s half a second later", w.value(timeWait))
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// Our own table is walked, whatever an earlier run has left in force elsewhere.
+func TestWalkStaysAtHome(t *testing.T) {
+	const other = "/run/netns/other"
+	m := &walkman{}
+	shortening(t, m, func(w *gateway) {
+		w.kernel.Set(udp+"@"+other, "30") // the namespace is there
+		w.killedElsewhere(other)
+		w.kernel.Remove(timeWait + "@" + other) // and can't be asked
+		w.start()
+		w.shortens(m)
+		w.want = 63_000
+		w.ticks(2 * time.Second)
+		if len(m.plans) == 0 || m.plans[0].Namespace != "" || m.plans[0].Rules[timeout.TCPTimeWait].New != 10 {
+			t.Errorf("walked %+v", m.plans)
+		}
+	})
+}
+
+// What an undo asks of a census in calm is what is in the table, not who fills it.
+func TestUndoCountsNoConnections(t *testing.T) {
+	m := &walkman{}
+	shortening(t, m, func(w *gateway) {
+		w.Config.Census.CountNew = policy.CountAlways
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		w.want = 5000
+		w.ticks(20 * time.Minute)
+		newly := w.Scout.(*scout).newly
+		if len(newly) < 2 || newly[0] != policy.CountAlways || newly[len(newly)-1] != policy.CountNever || w.value(timeWait) != 120 {
+			t.Errorf("censuses counted %v, TIME_WAIT %d s", newly, w.value(timeWait))
+		}
+	})
+}
