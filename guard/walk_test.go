@@ -48,7 +48,7 @@ func TestNoWalkWithoutLedger(t *testing.T) {
 			t.Fatal("the ledger is not broken")
 		}
 		before := len(m.plans)
-		w.ticks(9 * time.Second)
+		w.ticks(25 * time.Second)
 		if before == 0 || len(m.plans) != before {
 			t.Errorf("%d walks, then %d without a ledger", before, len(m.plans))
 		}
