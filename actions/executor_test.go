@@ -264,3 +264,34 @@ func TestUnfinishedUndoOfAnotherBootIsVoid(t *testing.T) {
 	r.raise(t, "98304", "147456", applied)
 	r.want(t, "147456", ledger.Void, applied)
 }
+
+// What a run was killed before writing is told from what the kernel did not take.
+func TestNotesOfFailure(t *testing.T) {
+	change := ledger.Change{Measure: "raise-max", Edits: []ledger.Edit{{Key: MaxKey, Before: "65536", After: "131072"}}}
+	for name, tc := range map[string]struct {
+		fail func(r *rig) error
+		want string
+	}{
+		"killed": {func(r *rig) error {
+			if _, err := r.ledger.Intend(change); err != nil {
+				return err
+			}
+			_, err := r.Recover()
+			return err
+		}, NeverWritten},
+		"not taken": {func(r *rig) error {
+			r.kernel.SetDeaf(true)
+			_, err := r.Do(change)
+			return err
+		}, "not taken: the kernel reads the value before"},
+	} {
+		r := newRig(t, t.TempDir(), ledger.Options{})
+		if err := tc.fail(r); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if c := r.Changes()[0]; c.State != ledger.Failed || c.Note != tc.want {
+			t.Errorf("%s: %s, %q, want %q", name, c.State, c.Note, tc.want)
+		}
+		r.stop(t)
+	}
+}

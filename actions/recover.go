@@ -20,7 +20,11 @@ func (e *Executor) Recover() ([]ledger.Change, error) {
 		if !open { // lost together with one above it
 			continue
 		}
-		if _, err := e.settle(c, "", false); err != nil {
+		cause := ""
+		if c.State == ledger.Intended {
+			cause = NeverWritten
+		}
+		if _, err := e.settle(c, cause, false); err != nil {
 			errs = append(errs, fmt.Errorf("settle change %d: %w", c.ID, err))
 		}
 	}

@@ -114,12 +114,19 @@ func (e *Executor) covered(c ledger.Change, key string) bool {
 	})
 }
 
+// NeverWritten is the note of a failed change that nothing refused: its run ended
+// before all was written.
+const NeverWritten = "not in force: the kernel reads the value before"
+
 // settleIntended: all of it taken is applied, none of it or a part is failed,
 // and the part is written back.
 func (e *Executor) settleIntended(c ledger.Change, seen []sight, cause string, force bool) (ledger.Change, error) {
 	others := keep(seen, holdsOther)
 	switch {
 	case len(others) == len(seen):
+		if cause == NeverWritten { // who knows
+			cause = ""
+		}
 		return e.lose(c, ledger.Yielded, join(cause, describe(others)), others)
 	case len(keep(seen, holdsBefore)) == 0:
 		return e.lose(c, ledger.Applied, describe(others), others)
@@ -130,7 +137,7 @@ func (e *Executor) settleIntended(c ledger.Change, seen []sight, cause string, f
 	}
 	others = append(others, late...)
 	if cause == "" {
-		cause = "not in force: the kernel reads the value before"
+		cause = "not taken: the kernel reads the value before"
 	}
 	return e.lose(c, ledger.Failed, join(cause, describe(others)), others)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -100,6 +101,17 @@ func TestPlanAndRecallTimeouts(t *testing.T) {
 	for x := range policy.Timeouts {
 		if _, ok := timeout.ByName(x.String()); !ok {
 			t.Errorf("the kernel has no class %s", x)
+		}
+	}
+}
+
+// A change that was never written holds nothing back; one that was refused does.
+func TestRecallForgetsTheUntried(t *testing.T) {
+	c := ledger.Change{ID: 1, Boot: "b", Measure: "raise-max", State: ledger.Failed, Edits: []ledger.Edit{{Key: "k", Before: "1", After: "2"}}}
+	for note, want := range map[string]int{actions.NeverWritten: 0, "permission denied": 1} {
+		c.Note = note
+		if got := Recall([]ledger.Change{c}, "b", ""); len(got) != want {
+			t.Errorf("%s: %+v", note, got)
 		}
 	}
 }

@@ -49,7 +49,9 @@ func recall(c ledger.Change, namespace string) (p policy.Change, ok bool) {
 	} else {
 		p.Before, p.After, ok = values(c)
 	}
-	return p, ok && p.State != ""
+	// What was never tried is no reason to wait.
+	untried := c.State == ledger.Failed && c.Note == actions.NeverWritten
+	return p, ok && p.State != "" && !untried
 }
 
 // recallTimeouts fills in those of a change to timeouts of a namespace.
