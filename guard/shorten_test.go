@@ -291,15 +291,24 @@ func TestReloadEndsTheWalk(t *testing.T) {
 		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Floor = 20 * time.Second
 		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
 		w.ticks(10 * time.Second)
-		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 0 {
+		if n := len(m.plans); n != 1 {
 			t.Errorf("%d walks, the last under the new floor", n)
 		}
 		calm.ShortenTimeouts.Floors = policy.Default().ShortenTimeouts.Floors
 		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Advise
 		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
 		w.ticks(10 * time.Second)
-		if n := len(m.plans); n != 3 || m.plans[2].Rules[timeout.TCPTimeWait].New != 0 {
+		if n := len(m.plans); n != 1 {
 			t.Errorf("%d walks, the last for a class that may not be shortened", n)
+		}
+		if walk := w.Actions.Changes()[0].Walk; walk.Done {
+			t.Errorf("what was not walked over is done: %+v", walk)
+		}
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Act
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 10 {
+			t.Errorf("%d walks once it may be", n)
 		}
 		w.wantLines(eventFailed, 0)
 	})

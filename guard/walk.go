@@ -117,10 +117,15 @@ func (g *Guard) planWalk(now time.Duration) (plan entries.Plan, changes []int, e
 		plan, changes = p, append(changes, c.ID)
 	}
 	m := &g.Config.ShortenTimeouts
+	wanted := false
 	for class := range plan.Rules {
 		if !approved(m, timeout.Class(class), plan.Rules[class].New) {
 			plan.Rules[class].New = 0
 		}
+		wanted = wanted || plan.Rules[class].New > 0
+	}
+	if !wanted { // or a walk that does nothing would count as done
+		return plan, nil, nil
 	}
 	plan.Retime, plan.Established, plan.Budget = m.Retime, m.Established(), m.Budget
 	return plan, changes, nil
