@@ -13,8 +13,8 @@ const statusEvery = 2 * time.Second
 // A Notifier tells the service manager how the daemon is. Without NOTIFY_SOCKET
 // it says nothing. The zero value is not for use; see NewNotifier.
 type Notifier struct {
-	send     func(string)  // one sd_notify(3) datagram
-	watchdog time.Duration // WATCHDOG=1 is due this often, 0 for never
+	send     func(string) bool // one sd_notify(3) datagram; false: it was dropped
+	watchdog time.Duration     // WATCHDOG=1 is due this often, 0 for never
 	ready    bool
 	petted   time.Duration // boot clock of the last WATCHDOG=1
 	told     time.Duration // boot clock of the last STATUS=
@@ -40,14 +40,14 @@ const hearing = 250 * time.Millisecond
 // patiently has send called so that a service manager that does not listen, whose queue
 // is full, holds nobody up for longer: as long as one state is on its way others are
 // dropped.
-func patiently(send func(string)) func(string) {
+func patiently(send func(string)) func(string) bool {
 	idle := make(chan struct{}, 1)
 	idle <- struct{}{}
-	return func(state string) {
+	return func(state string) bool {
 		select {
 		case <-idle:
 		default:
-			return
+			return false
 		}
 		sent := make(chan struct{})
 		go func() {
@@ -59,6 +59,7 @@ func patiently(send func(string)) func(string) {
 		case <-sent:
 		case <-time.After(hearing):
 		}
+		return true
 	}
 }
 
@@ -78,8 +79,7 @@ func (n *Notifier) ticked(complete bool, status func() string, now time.Duration
 	text := strings.ReplaceAll(status(), "\n", "; ")
 	switch {
 	case first:
-		n.ready = true
-		n.send("READY=1\nSTATUS=" + text)
+		n.ready = n.send("READY=1\nSTATUS=" + text) // or with the next tick
 	case text != n.status:
 		n.send("STATUS=" + text)
 	}

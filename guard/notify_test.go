@@ -10,7 +10,7 @@ import (
 
 func TestNotifier(t *testing.T) {
 	var sent []string
-	n := &Notifier{send: func(s string) { sent = append(sent, s) }, watchdog: time.Second}
+	n := &Notifier{send: func(s string) bool { sent = append(sent, s); return true }, watchdog: time.Second}
 	text := "healthy"
 	status := func() string { return text }
 	expect := func(want ...string) {
@@ -47,6 +47,27 @@ func TestNotifier(t *testing.T) {
 	n.reloaded()
 	n.stopping()
 	expect("READY=1", "STOPPING=1")
+}
+
+// That the service is ready is said until it is on its way.
+func TestReadyIsSaidAgain(t *testing.T) {
+	var sent []string
+	busy := true
+	n := &Notifier{send: func(s string) bool {
+		if !busy {
+			sent = append(sent, s)
+		}
+		return !busy
+	}}
+	status := func() string { return "healthy" }
+	n.ticked(true, status, time.Second)
+	busy = false
+	for i := range 5 {
+		n.ticked(true, status, time.Duration(2+i)*time.Second)
+	}
+	if got := strings.Join(sent, "|"); got != "WATCHDOG=1|READY=1\nSTATUS=healthy" {
+		t.Errorf("sent %q", got)
+	}
 }
 
 // A service manager that does not listen does not stop the guard.

@@ -26,10 +26,11 @@ func TestRun(t *testing.T) {
 		w.Clock = func() time.Duration { return base + time.Since(started) }
 		var mu sync.Mutex
 		var sent []string
-		n := &Notifier{watchdog: time.Second, send: func(s string) {
+		n := &Notifier{watchdog: time.Second, send: func(s string) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			sent = append(sent, s)
+			return true
 		}}
 		has := func(want string) bool {
 			mu.Lock()
