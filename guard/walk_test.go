@@ -1,10 +1,13 @@
 package guard
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -107,6 +110,100 @@ func TestUndoCountsNoConnections(t *testing.T) {
 		newly := w.Scout.(*scout).newly
 		if len(newly) < 2 || newly[0] != policy.CountAlways || newly[len(newly)-1] != policy.CountNever || w.value(timeWait) != 120 {
 			t.Errorf("censuses counted %v, TIME_WAIT %d s", newly, w.value(timeWait))
+		}
+	})
+}
+
+// A rival who takes what a walk is made for ends it, and no other begins.
+func TestRivalInTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		w.kernel.Set(timeWait, "77")
+		w.ticks(time.Minute)
+		if len(m.plans) != 1 || len(m.ended) != 1 || w.value(timeWait) != 77 {
+			t.Errorf("%d walks, %d ended, TIME_WAIT %d s", len(m.plans), len(m.ended), w.value(timeWait))
+		}
+		lines := w.wantLines(eventYielded, 1)
+		if len(lines) == 1 && !strings.Contains(lines[0], `TARGET="timeout:tcp_timeout_time_wait" AFTER="10" FOUND="77"`) {
+			t.Error(lines)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// The operator who takes the mandate back ends the walk.
+func TestReloadEndsTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		calm := w.Config
+		calm.ShortenTimeouts.Mode = policy.Advise
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(time.Minute)
+		if len(m.plans) != 1 || len(m.ended) != 1 {
+			t.Errorf("%d walks, %d ended", len(m.plans), len(m.ended))
+		}
+		calm.ShortenTimeouts.Mode = policy.Act
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Floor = 20 * time.Second
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 1 {
+			t.Errorf("%d walks, the last under the new floor", n)
+		}
+		calm.ShortenTimeouts.Floors = policy.Default().ShortenTimeouts.Floors
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Advise
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 1 {
+			t.Errorf("%d walks, the last for a class that may not be shortened", n)
+		}
+		if walk := w.Actions.Changes()[0].Walk; walk.Done {
+			t.Errorf("what was not walked over is done: %+v", walk)
+		}
+		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Act
+		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
+		w.ticks(10 * time.Second)
+		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 10 {
+			t.Errorf("%d walks once it may be", n)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// Where the table can't be read nothing goes on.
+func TestBlindEndsTheWalk(t *testing.T) {
+	m := &walkman{takes: time.Hour}
+	shortening(t, m, func(w *gateway) {
+		w.want = 63_000
+		w.ticks(3 * time.Second)
+		w.err = errors.New("no such luck")
+		w.ticks(3 * time.Second)
+		w.err = nil
+		m.takes = time.Second
+		w.ticks(3 * time.Second)
+		if len(m.plans) != 2 || len(m.ended) != 1 || !errors.Is(m.ended[0], errUnwatched) {
+			t.Errorf("%d walks, ended: %v", len(m.plans), m.ended)
+		}
+		w.wantLines(eventFailed, 0)
+	})
+}
+
+// A timeout that can be read and not be written is left alone for a while, and walks
+// go on meanwhile.
+func TestRefusedTimeout(t *testing.T) {
+	m := &walkman{takes: 3 * time.Second}
+	shortening(t, m, func(w *gateway) {
+		w.want = 56_000 // level 1
+		w.ticks(time.Second)
+		w.kernel.Remove(timeWait)
+		w.gone = 93
+		w.want = 63_000
+		w.ticks(30 * time.Second)
+		if n := len(m.plans); n > 11 {
+			t.Errorf("%d walks in 30 s", n)
 		}
 	})
 }
