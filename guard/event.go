@@ -35,6 +35,9 @@ var (
 	eventCounting    = event{"counting", "147858c4031349cb986a2c0d9637bc02"}
 	eventNotCounting = event{"not-counting", "c35b6cda386647e999928cb844ed4777"}
 	eventForgotten   = event{"baseline-failed", "5a299dc6263d44068b93a0cd9693e3e8"}
+	eventRanked      = event{"ranked", "2cca5bd30e8c476bbe21ad5571c6ae62"}
+	eventPruned      = event{"pruned", "ac7af25777a24c98afac03fc6cefa48f"}
+	eventRestored    = event{"restored", "2252c565689b4602ac011b36192e0dd6"}
 	eventAble        = event{"able", "63adcfcddfbc4bdc91b1af808b42a30d"}
 )
 
@@ -46,5 +49,6 @@ var reported = map[policy.Verb]event{
 	policy.Advised:  eventAdvised,
 	policy.Observed: eventObserved,
 	policy.Bounded:  eventBounded,
+	policy.Rank:     eventRanked,
 	policy.Close:    eventClosed,
 }

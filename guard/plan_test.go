@@ -35,7 +35,7 @@ func TestPlanAndRecall(t *testing.T) {
 func TestEveryVerbIsReported(t *testing.T) {
 	for _, v := range policy.Verbs {
 		_, plain := reported[v]
-		acts := v == policy.Do || v == policy.Undo || v == policy.Yield || v == policy.Judge
+		acts := v == policy.Do || v == policy.Undo || v == policy.Yield || v == policy.Judge || v == policy.Prune
 		if plain == acts {
 			t.Errorf("%s: reported as decided %v, carried out %v", v, plain, acts)
 		}

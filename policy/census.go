@@ -20,8 +20,8 @@ type Census struct {
 
 	Classes [Timeouts]Share // of entries by the timeout they take
 
-	Sources [8]Holder // largest first
-	Pool    Pool      // the fullest set of source ports for NAT
+	Sources [64]Holder // largest first
+	Pool    Pool       // the fullest set of source ports for NAT
 	// Counted is that new connections were counted. New is then how many are made a
 	// second, and Fastest who makes most of them.
 	Counted bool
@@ -55,6 +55,9 @@ type Holder struct {
 	// New is how many connections a second it makes, or where they are not counted by
 	// how many its entries become more; 0 if unknown.
 	New float64
+	// Steady is the least that New was in any part of the time that it was measured
+	// over; 0 if unknown. A burst has none.
+	Steady float64
 }
 
 // A Pool is the ports that one NAT address has towards one destination address,

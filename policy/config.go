@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Mode says how far a measure may go.
 type Mode int
@@ -27,11 +30,16 @@ const (
 	RaiseMax        Measure = "raise-max"
 	GrowBuckets     Measure = "grow-buckets"
 	ShortenTimeouts Measure = "shorten-timeouts"
+	LimitSource     Measure = "limit-source"
+	Bypass          Measure = "bypass"
 )
 
 // Config is the operator's approved policy, validated.
 type Config struct {
 	Mode Mode
+	// Lease is how long a restriction outlives the last word of the guardian: the
+	// kernel ends it then.
+	Lease time.Duration
 
 	Watch           Watch
 	Census          CensusConfig
@@ -39,6 +47,8 @@ type Config struct {
 	RaiseMax        RaiseMaxConfig
 	GrowBuckets     GrowBucketsConfig
 	ShortenTimeouts ShortenTimeoutsConfig
+	LimitSource     LimitSourceConfig
+	Bypass          []Flow // by name
 }
 
 // Watch says when the table is in trouble and when it is well again.
@@ -142,11 +152,48 @@ type ShortenTimeoutsConfig struct {
 	Check    time.Duration         // the effect is judged this long after the entries were dealt with
 }
 
+// LimitSourceConfig bounds the measure limit-source.
+type LimitSourceConfig struct {
+	Mode       Mode
+	Rate       int            // new connections a second that a limited source may make
+	Burst      int            // that it may make at once
+	Share      float64        // a source that holds less of the table is left alone, 0–1
+	MaxSources int            // limited at once; when there are more offenders nobody is, at most MaxLimited
+	IPv4Bits   int            // length of the prefix that is one source
+	IPv6Bits   int            // likewise
+	Allow      []netip.Prefix // never limited
+	Hold       time.Duration  // the undo condition must hold this long
+	Check      time.Duration  // the effect is judged this long after the act
+	Escalation Escalation     // what may follow where the limit does not help
+	// EscalateAfter is how many leases without improvement come before each step of the
+	// escalation.
+	EscalateAfter int
+}
+
+// MaxLimited is the most sources that can be limited at once.
+const MaxLimited = 64
+
+// Escalation is how far limit-source may go.
+type Escalation int
+
+// The steps, each of which allows those before it.
+const (
+	LimitOnly       Escalation = iota
+	DeleteUnreplied            // delete the entries of a limited source that have seen no reply
+	DropAll                    // drop all that comes from it
+)
+
+// String is the step's name in a policy file.
+func (e Escalation) String() string {
+	return [...]string{LimitOnly: "none", DeleteUnreplied: "delete", DropAll: "drop"}[e]
+}
+
 // Default is the policy in force without a policy file: it advises and touches
 // nothing. guardian.toml.example documents every value.
 func Default() Config {
 	return Config{
-		Mode: Advise,
+		Mode:  Advise,
+		Lease: 15 * time.Second,
 		Watch: Watch{
 			High: 0.80, Low: 0.50,
 			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,
@@ -165,6 +212,10 @@ func Default() Config {
 		ShortenTimeouts: ShortenTimeoutsConfig{
 			Mode: Act, Start: 0.80, End: 0.95, Share: 0.05, Floors: defaultFloors, Retime: true, Budget: 500_000,
 			Cooldown: 2 * time.Second, Hold: 10 * time.Minute, Check: 5 * time.Second,
+		},
+		LimitSource: LimitSourceConfig{
+			Mode: Act, Rate: 50, Burst: 100, Share: 0.1, MaxSources: 8, IPv4Bits: 32, IPv6Bits: 64,
+			Hold: time.Minute, Check: 5 * time.Second, EscalateAfter: 4,
 		},
 	}
 }

@@ -20,11 +20,13 @@ const (
 	Judge    Verb = "judge"    // a change's effect is known
 	Undo     Verb = "undo"     // take a change back
 	Yield    Verb = "yield"    // somebody else owns the value now: leave it and keep off
+	Rank     Verb = "rank"     // who makes the trouble, in order, and what becomes of each
+	Prune    Verb = "prune"    // delete what a limited source has in the table without a reply
 	Close    Verb = "close"    // the episode is over
 )
 
 // Verbs lists every verb.
-var Verbs = []Verb{Open, Diagnose, Do, Advised, Observed, Bounded, Judge, Undo, Yield, Close}
+var Verbs = []Verb{Open, Diagnose, Do, Advised, Observed, Bounded, Judge, Undo, Yield, Rank, Prune, Close}
 
 // A Decision is one thing to do or to report, with the numbers it rests on. It
 // is the same record in every mode.
@@ -45,6 +47,9 @@ type Decision struct {
 	// Timeouts are those to be changed, or found changed (ShortenTimeouts). From and To
 	// are the levels then.
 	Timeouts []TimeoutChange `json:"timeouts,omitempty"`
+
+	// Terms are those of a lease (LimitSource, Bypass). From and To are levels then.
+	Terms *Terms `json:"terms,omitempty"`
 
 	Change  int     `json:"change,omitempty"` // id of the change judged, undone or yielded
 	Outcome Outcome `json:"outcome,omitempty"`

@@ -31,7 +31,7 @@ type said struct {
 }
 
 // measures is how many there are.
-const measures = 3
+const measures = 5
 
 // slot is the measure's index in what the State keeps by measure.
 func (m Measure) slot() int {
@@ -40,6 +40,10 @@ func (m Measure) slot() int {
 		return 1
 	case ShortenTimeouts:
 		return 2
+	case LimitSource:
+		return 3
+	case Bypass:
+		return 4
 	}
 	return 0
 }

@@ -21,6 +21,15 @@ type Snapshot struct {
 	// Census is the newest census, the zero one while there is none.
 	Census Census
 
+	// Allowed are the sources that are never limited.
+	Allowed []Allowed
+
+	// Flows are what was last seen of the flows that may bypass tracking.
+	Flows []FlowSight
+
+	// Leases are what the kernel says of those in force.
+	Leases []Lease
+
 	// MemAvailable is /proc/meminfo's MemAvailable in bytes.
 	MemAvailable int64
 
@@ -79,8 +88,12 @@ type Change struct {
 	// those that somebody else has taken (ShortenTimeouts).
 	Timeouts [Timeouts]TimeoutEdit
 	Lost     [Timeouts]bool
-	// Walk is what came of treating the existing entries likewise (ShortenTimeouts).
+	// Walk is what came of treating the existing entries likewise (ShortenTimeouts), or of
+	// deleting those of a limited source (LimitSource).
 	Walk Walk
+	// Terms are those of a lease (LimitSource, Bypass). Before and After are levels then:
+	// 0, and Limited, Dropped or 1.
+	Terms Terms
 	// Made is when the change was made, and At when it reached its present state, on the
 	// boot clock.
 	Made, At time.Duration

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,7 +57,7 @@ udp_timeout.mode = "observe"
 	}
 	m.Floors[policy.TCPTimeWait] = policy.FloorConfig{Mode: policy.Act, Floor: 15 * time.Second}
 	m.Floors[policy.UDP].Mode = policy.Observe
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 }
@@ -85,7 +86,7 @@ func TestApproval(t *testing.T) {
 				if !strings.HasPrefix(problems.Error(), want) {
 					t.Errorf("got %q, want %q", problems, want)
 				}
-				if f != Default() {
+				if !reflect.DeepEqual(f, Default()) {
 					t.Errorf("got %+v beside a problem", f)
 				}
 				return
@@ -116,7 +117,7 @@ func TestTimeoutApproval(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f, problems := Parse("p", []byte("version = 1\n[shorten_timeouts]\n"+test.text))
 			if test.problem != "" {
-				if len(problems) != 1 || !strings.HasPrefix(problems.Error(), test.problem+`: mode "act" needs`) || f != Default() {
+				if len(problems) != 1 || !strings.HasPrefix(problems.Error(), test.problem+`: mode "act" needs`) || !reflect.DeepEqual(f, Default()) {
 					t.Errorf("got %q and %+v, want %q and the default", problems, f, test.problem)
 				}
 				return
@@ -157,7 +158,7 @@ func TestLoadProblems(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", err, want)
 	}
-	if f != Default() {
+	if !reflect.DeepEqual(f, Default()) {
 		t.Errorf("got %+v beside a problem", f)
 	}
 }
@@ -183,7 +184,7 @@ func TestLoadRefuses(t *testing.T) {
 		if err == nil || err.Error() != test.want {
 			t.Errorf("got %v, want %s", err, test.want)
 		}
-		if f != Default() {
+		if !reflect.DeepEqual(f, Default()) {
 			t.Errorf("%s: got %+v beside an error", test.path, f)
 		}
 		if none := filepath.Base(test.path) == "none"; errors.Is(err, fs.ErrNotExist) != none {
@@ -253,7 +254,7 @@ func TestNearest(t *testing.T) {
 		"hihg": "high", "Low": "low", "horizont": "horizon", "worstfillrate": "worst_fill_rate",
 		"worst-fill-rate": "worst_fill_rate", "x": "", "": "", "ceiling": "", "lo": "",
 	} {
-		if got := Nearest(unknown, known); got != want {
+		if got := Nearest(unknown, known); !reflect.DeepEqual(got, want) {
 			t.Errorf("Nearest(%q) = %q, want %q", unknown, got, want)
 		}
 	}
@@ -266,7 +267,7 @@ func TestMeant(t *testing.T) {
 		"time_wait": "tcp_timeout_time_wait", "close": "tcp_timeout_close", "nf_conntrack_generic_timeout": "generic_timeout",
 		"stream": "", "timeout": "", "_wait": "", "max_retrans": "", "": "",
 	} {
-		if got := meant(unknown, known); got != want {
+		if got := meant(unknown, known); !reflect.DeepEqual(got, want) {
 			t.Errorf("meant(%q) = %q, want %q", unknown, got, want)
 		}
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -19,12 +20,12 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, problems := Parse("p", text)
 		again, same := Parse("p", text)
-		if file != again || !slices.Equal(problems, same) {
+		if !reflect.DeepEqual(file, again) || !slices.Equal(problems, same) {
 			t.Fatalf("two readings differ: %v and %v", problems, same)
 		}
 		if len(problems) > 0 {
 			checkProblems(t, string(text), problems)
-			if file != Default() {
+			if !reflect.DeepEqual(file, Default()) {
 				t.Fatalf("a policy beside problems: %+v", file)
 			}
 			return

@@ -82,7 +82,7 @@ func TestExampleIsDefault(t *testing.T) {
 		t.Errorf("hash %q is not a SHA-256", got.Hash)
 	}
 	got.Hash = ""
-	if got != Default() {
+	if !reflect.DeepEqual(got, Default()) {
 		t.Errorf("example says\n%+v\nbut the default is\n%+v", got, Default())
 	}
 	for _, e := range exampleEntries(t) {

@@ -23,8 +23,8 @@ func TestPolicy(t *testing.T) {
 		},
 		Classes: []Class{{Name: "tcp_timeout_time_wait", Figure: figure(300)}, {Name: "dccp_timeout", Figure: figure(9)}},
 	}
-	for i := range 20 {
-		r.Sources = append(r.Sources, Source{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32), figure(90 - i)})
+	for i := range 70 {
+		r.Sources = append(r.Sources, Source{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32), figure(190 - i)})
 	}
 	want := policy.Census{
 		At: time.Minute, Read: 100, Table: 1000,
@@ -40,7 +40,7 @@ func TestPolicy(t *testing.T) {
 	}
 	want.Classes[policy.TCPTimeWait] = want.Opening
 	for i := range want.Sources {
-		n := float64(90 - i)
+		n := float64(190 - i)
 		want.Sources[i] = policy.Holder{
 			Prefix: r.Sources[i].Prefix,
 			Share:  policy.Share{Share: n / 1000, Low: (n - 10) / 1000, High: (n + 10) / 1000},

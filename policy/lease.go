@@ -1,0 +1,71 @@
+package policy
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"time"
+)
+
+// Terms say what a lease is about: a source that is limited or dropped, or a flow
+// that bypasses tracking. They are comparable.
+type Terms struct {
+	Source netip.Prefix  `json:"source,omitzero"` // LimitSource
+	Rate   int           `json:"rate,omitempty"`  // new connections a second (Limited)
+	Burst  int           `json:"burst,omitempty"` // that may come at once (Limited)
+	Flow   string        `json:"flow,omitempty"`  // Bypass: its name
+	Mark   string        `json:"mark,omitempty"`  // Bypass: the Mark of its terms
+	Lease  time.Duration `json:"lease"`           // from one renewal, nanoseconds
+}
+
+// The levels of limit-source.
+const (
+	Limited = 1 // new connections of the source are limited
+	Dropped = 2 // all its packets are dropped
+)
+
+// Allowed is a source that is never limited, and why.
+type Allowed struct {
+	Prefix netip.Prefix
+	Why    string // "own address", "default gateway", "name server", "SSH peer"
+}
+
+// A Lease is what the kernel says of one in force.
+type Lease struct {
+	Change int // id of the change
+	// Refused are the packets a second that it has lately refused (LimitSource): each the
+	// first of a connection where the source is limited.
+	Refused float64
+}
+
+// A Flow is traffic that may bypass tracking.
+type Flow struct {
+	Name     string
+	Mode     Mode
+	From, To []netip.Prefix
+	Proto    uint8   // IPPROTO_*
+	Ports    []Ports // of To; empty for a protocol without ports
+	// Lifeline is a way to the gateway itself: To is empty and stands for its own
+	// addresses. It is used when the table is full.
+	Lifeline bool
+	Hold     time.Duration // the undo condition must hold this long
+}
+
+// Ports are a range of ports, both ends included.
+type Ports struct{ Low, High uint16 }
+
+// Mark tells flows of other terms apart: eight hex digits.
+func (f *Flow) Mark() string {
+	h := fnv.New32a()
+	fmt.Fprint(h, f.From, f.To, f.Proto, f.Ports, f.Lifeline) // a hash takes all
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+// A FlowSight is what the table has shown of a flow.
+type FlowSight struct {
+	Flow string
+	Mark string        // the Mark of its terms then
+	At   time.Duration // boot clock when it was looked for
+	// NAT is an entry of the flow that is translated, as text; empty if there was none.
+	NAT string
+}
