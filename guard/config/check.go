@@ -45,8 +45,10 @@ func (r *reading) check() {
 	}
 	r.outlasts("raise_max", p.RaiseMax.Hold, p.RaiseMax.Check)
 	r.outlasts("grow_buckets", p.GrowBuckets.Hold, p.GrowBuckets.Check)
-	r.approve("raise_max", &p.RaiseMax.Mode)
-	r.approve("grow_buckets", &p.GrowBuckets.Mode)
+	r.outlasts("limit_source", p.LimitSource.Hold, p.LimitSource.Check)
+	r.approve("raise_max", "ceiling", &p.RaiseMax.Mode)
+	r.approve("grow_buckets", "ceiling", &p.GrowBuckets.Mode)
+	r.approve("limit_source", "rate", &p.LimitSource.Mode)
 	r.checkTimeouts()
 }
 
@@ -73,11 +75,11 @@ func (r *reading) conflict(a, b, message string) {
 	r.report(at, key, message)
 }
 
-// approve holds a measure to its approval, which is its ceiling written in the
+// approve holds a measure to its approval, which is a bound of its written in the
 // file.
-func (r *reading) approve(table string, own *policy.Mode) {
-	if ceiling := table + ".ceiling"; !r.written(ceiling) {
-		r.unapproved(table, own, ceiling, "a ceiling in ["+table+"]")
+func (r *reading) approve(table, bound string, own *policy.Mode) {
+	if key := table + "." + bound; !r.written(key) {
+		r.unapproved(table, own, key, "a "+bound+" in ["+table+"]")
 	}
 }
 

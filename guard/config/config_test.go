@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,6 +20,7 @@ import (
 func TestParseSetsValues(t *testing.T) {
 	text := `version = 1
 mode = "act"
+lease = "20s"
 namespace = "/run/netns/gw"
 watch.high = "90 %"
 watch.low = 0.1
@@ -36,6 +38,11 @@ retime = false
 budget = 0
 tcp_timeout_time_wait = { floor = "15s" }
 udp_timeout.mode = "observe"
+[limit_source]
+rate = 30
+ipv6_prefix = 56
+allow = ["10.0.0.0/8", "2001:db8::1"]
+escalation = "drop"
 `
 	got, problems := Parse("p", []byte(text))
 	if len(problems) > 0 {
@@ -57,6 +64,10 @@ udp_timeout.mode = "observe"
 	}
 	m.Floors[policy.TCPTimeWait] = policy.FloorConfig{Mode: policy.Act, Floor: 15 * time.Second}
 	m.Floors[policy.UDP].Mode = policy.Observe
+	p.Lease = 20 * time.Second
+	l := &p.LimitSource
+	l.Mode, l.Rate, l.IPv6Bits, l.Escalation = policy.Act, 30, 56, policy.DropAll
+	l.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}

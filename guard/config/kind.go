@@ -15,15 +15,18 @@ import (
 
 // Short for the schema's sake.
 type (
-	mode     = policy.Mode
-	counting = policy.Counting
-	span     = time.Duration
+	mode       = policy.Mode
+	counting   = policy.Counting
+	escalation = policy.Escalation
+	span       = time.Duration
 )
 
 // The choices by name.
 var (
 	aMode     = choice(policy.Off, policy.Observe, policy.Advise, policy.Act)
 	aCounting = choice(policy.CountNever, policy.CountActing, policy.CountAlways)
+
+	anEscalation = choice(policy.LimitOnly, policy.DeleteUnreplied, policy.DropAll)
 )
 
 // choice is one of some values by its name.

@@ -62,7 +62,7 @@ func meant(unknown string, known []string) string {
 
 // few lists words, as many as fit into a line.
 func few(words []string) string {
-	const enough = 90 // bytes
+	const enough = 110 // bytes
 	size, n := 0, 0
 	for size <= enough && n < len(words) {
 		size += len(words[n]) + len(", ")

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 // A setting is one key of the policy file.
@@ -52,6 +55,8 @@ const (
 var schema = slices.Concat([]setting{
 	{name: versionKey, set: setVersion},
 	key("mode", func(f *File) *mode { return &f.Policy.Mode }, aMode),
+	// Shorter, a guardian that has no CPU for a moment would let go of what it holds.
+	key("lease", func(f *File) *span { return &f.Policy.Lease }, duration(5*time.Second, 10*time.Minute)),
 	key("namespace", func(f *File) *string { return &f.Namespace }, aPath),
 
 	key("watch.high", func(f *File) *float64 { return &f.Policy.Watch.High }, ratio(0.01, 1)),
@@ -110,7 +115,22 @@ var schema = slices.Concat([]setting{
 	key("shorten_timeouts.hold", func(f *File) *span { return &f.Policy.ShortenTimeouts.Hold }, duration(time.Second, month)),
 	key("shorten_timeouts.check", func(f *File) *span { return &f.Policy.ShortenTimeouts.Check }, duration(time.Second, day)),
 	{name: belowRFCKey, set: setBelowRFC},
-}, timeoutSettings())
+}, timeoutSettings(), []setting{
+	key("limit_source.mode", func(f *File) *mode { return &f.Policy.LimitSource.Mode }, aMode),
+	key("limit_source.rate", func(f *File) *int { return &f.Policy.LimitSource.Rate }, whole(1, 1_000_000)),
+	key("limit_source.burst", func(f *File) *int { return &f.Policy.LimitSource.Burst }, whole(1, 1_000_000)),
+	// Below that it is chance who comes first in a census.
+	key("limit_source.share", func(f *File) *float64 { return &f.Policy.LimitSource.Share }, ratio(0.02, 1)),
+	key("limit_source.max_sources", func(f *File) *int { return &f.Policy.LimitSource.MaxSources }, whole(1, policy.MaxLimited)),
+	key("limit_source.ipv4_prefix", func(f *File) *int { return &f.Policy.LimitSource.IPv4Bits }, whole(8, 32)),
+	// A site has a /48, and a provider a /32.
+	key("limit_source.ipv6_prefix", func(f *File) *int { return &f.Policy.LimitSource.IPv6Bits }, whole(32, 128)),
+	key("limit_source.allow", func(f *File) *[]netip.Prefix { return &f.Policy.LimitSource.Allow }, listOf(0, maxPrefixes, "an address or prefix", aPrefix)),
+	key("limit_source.hold", func(f *File) *span { return &f.Policy.LimitSource.Hold }, duration(time.Second, month)),
+	key("limit_source.check", func(f *File) *span { return &f.Policy.LimitSource.Check }, duration(time.Second, day)),
+	key("limit_source.escalation", func(f *File) *escalation { return &f.Policy.LimitSource.Escalation }, anEscalation),
+	key("limit_source.escalate_after", func(f *File) *int { return &f.Policy.LimitSource.EscalateAfter }, whole(1, 1000)),
+})
 
 // settings and tables are the schema by name.
 var settings, tables = index()
