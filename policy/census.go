@@ -33,8 +33,22 @@ type Census struct {
 // trouble, or was and nobody has looked yet, or an undo depends on what is in the
 // table; and the last one was begun long enough ago. last is 0 for never.
 func (st *State) WantsCensus(c *Config, last, now time.Duration) bool {
-	due := last == 0 || now-last >= c.Census.Every
+	due := last == 0 || now-last >= st.censusEvery(c)
 	return due && (st.unsure || c.Mode > Off && (st.Now.Cause != None || st.awaitsCensus()))
+}
+
+// pursuit is the least time between two censuses while connections are being lost, or
+// about to be, and sources may be limited: the second of two floods is not to be found
+// only when it has filled the table.
+const pursuit = 5 * time.Second
+
+// censusEvery is the least time between two censuses.
+func (st *State) censusEvery(c *Config) time.Duration {
+	a := &st.Now
+	if min(c.Mode, c.LimitSource.Mode) == Act && a.ofSources() && (a.losing() || a.TimeToFull < 2*pursuit) {
+		return min(pursuit, c.Census.Every)
+	}
+	return c.Census.Every
 }
 
 // awaitsCensus reports whether no census of this episode has been reported yet.

@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // State is what the policy carries from one snapshot to the next. Its zero value
 // is a start that knows nothing; what must outlive the daemon is in
@@ -20,11 +23,14 @@ type State struct {
 	learned  time.Duration // boot clock of the reading that Baseline learned last
 	calm     [measures][levels]calm
 	checks   [levels]check
+	leases   [maxLeases]calm // those in force first
+	ranked   time.Duration   // when the census was begun that was last asked for offenders
+	hog      netip.Prefix    // the source that held most of the table then, if any did
 }
 
 // Decide takes the next step: what the snapshot means, and what to do about it.
 // The time is the boot clock. At most one act or undo of each measure comes of
-// one snapshot.
+// one snapshot, of those that are leases one of each source and flow.
 func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decision) {
 	if st.begun == 0 {
 		st.begun = now
@@ -56,7 +62,10 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 		}
 	}
 	out = append(out, st.growBuckets(&s, &c, now, limit)...)
-	return st, append(out, st.shortenTimeouts(&s, &c, now, limit)...)
+	out = append(out, st.shortenTimeouts(&s, &c, now, limit)...)
+	st.tidy(&s)
+	out = append(out, st.limitSource(&s, &c, now)...)
+	return st, append(out, st.bypass(&s, &c, now)...)
 }
 
 // learn adds the reading to the baseline, for the time since the one before.
@@ -72,6 +81,7 @@ func (st *State) learn(s *Snapshot, c *Config, now time.Duration) {
 func (st *State) wake(now time.Duration) {
 	st.calm = [measures][levels]calm{}
 	st.checks = [levels]check{}
+	st.leases = [maxLeases]calm{}
 	st.Episode.trouble = now
 }
 

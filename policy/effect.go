@@ -32,7 +32,7 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 	var waiting [levels]check
 	n := 0
 	for _, ch := range s.Changes {
-		if ch.State != Applied || ch.Outcome != "" || n == levels {
+		if ch.State != Applied || ch.Outcome != "" || ch.Measure == Bypass || n == levels {
 			continue
 		}
 		k := st.check(ch.ID, now)
@@ -42,7 +42,7 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 		waiting[n] = k
 		n++
 		if now-k.begun >= checkOf(c, ch.Measure) {
-			out = append(out, st.verdict(ch, k, c, now))
+			out = append(out, st.verdict(s, ch, k, c, now))
 		}
 	}
 	st.checks = waiting
@@ -59,10 +59,16 @@ func (st *State) check(id int, now time.Duration) check {
 	return check{id, now, st.history.total}
 }
 
-func (st *State) verdict(ch Change, k check, c *Config, now time.Duration) Decision {
+func (st *State) verdict(s *Snapshot, ch Change, k check, c *Config, now time.Duration) Decision {
 	d := st.decision(Judge, "").about(ch)
 	d.From, d.To = ch.Before, ch.After
 	windows := (now - k.begun).Seconds() / c.Watch.Window.Seconds()
+	if ch.Measure == LimitSource {
+		refused, _ := s.refused(ch.ID)
+		d.Terms = &ch.Terms
+		d.Outcome, d.Reason = outcomeOfLimit(refused, st.history.total.minus(k.lost))
+		return d
+	}
 	d.Outcome, d.Reason = outcome(ch, st.history.total.minus(k.lost), float64(c.Watch.LossFloor)*max(windows, 1))
 	return d
 }
@@ -73,6 +79,8 @@ func checkOf(c *Config, m Measure) time.Duration {
 		return c.GrowBuckets.Check
 	case ShortenTimeouts:
 		return c.ShortenTimeouts.Check
+	case LimitSource:
+		return c.LimitSource.Check
 	}
 	return c.RaiseMax.Check
 }
@@ -116,4 +124,17 @@ func outcomeOfWalk(w Walk, lost losses, floor float64) (Outcome, string) {
 		return Helped, ended + "; what was lost since is little, or has other reasons"
 	}
 	return Helped, ended + "; nothing lost since"
+}
+
+// outcomeOfLimit is the outcome of limiting a source, by what it has refused lately.
+func outcomeOfLimit(refused float64, lost losses) (Outcome, string) {
+	refuses := fmt.Sprintf("%s packets/s refused", Number(int(refused)))
+	missed := lost.full + lost.snat + lost.memory
+	switch {
+	case missed > 0 && refused < trifle:
+		return DidNotHelp, fmt.Sprintf("it refuses nothing; %s lost since", Number(int(missed)))
+	case missed > 0:
+		return NotEnough, fmt.Sprintf("%s; still %s lost since", refuses, Number(int(missed)))
+	}
+	return Helped, refuses + "; nothing lost since"
 }

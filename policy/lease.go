@@ -69,3 +69,50 @@ type FlowSight struct {
 	// NAT is an entry of the flow that is translated, as text; empty if there was none.
 	NAT string
 }
+
+// maxFlows is how many flows a policy may list.
+const maxFlows = 32
+
+// maxLeases is how many leases have an undo clock: each source may be limited and
+// dropped.
+const maxLeases = 2*MaxLimited + maxFlows
+
+// wellFor is how long the undo condition of a lease has held, which is asked of each at
+// every snapshot. Where there is no clock left it never does.
+func (st *State) wellFor(ch Change, well bool, now time.Duration) time.Duration {
+	clock := &st.leases[0]
+	for i := range st.leases {
+		if k := &st.leases[i]; k.change == ch.ID || k.change == 0 {
+			clock = k
+			break
+		}
+	}
+	switch {
+	case clock.change != ch.ID && clock.change != 0:
+		return 0
+	case clock.change == 0 || !well:
+		*clock = calm{ch.ID, now}
+	}
+	return now - clock.since
+}
+
+// tidy forgets the clocks of leases that are over.
+func (st *State) tidy(s *Snapshot) {
+	n := 0
+	for _, k := range st.leases {
+		if k.change != 0 && applied(s, k.change) {
+			st.leases[n] = k
+			n++
+		}
+	}
+	clear(st.leases[n:])
+}
+
+func applied(s *Snapshot, change int) bool {
+	for _, ch := range s.Changes {
+		if ch.ID == change {
+			return ch.State == Applied
+		}
+	}
+	return false
+}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"net/netip"
 	"time"
 )
 
@@ -22,6 +23,9 @@ type sim struct {
 	mix     Census             // what a census would find; none can be taken while Read is 0
 	asked   time.Duration      // when the newest was taken
 	classes classes
+	demand  float64 // connections a second that the hog makes
+	looked  time.Duration
+	uses    bool // flows that bypass tracking are translated
 }
 
 func newSim(cfg Config) *sim {
@@ -65,11 +69,13 @@ func (m *sim) step(d time.Duration, want int, rate Counters) []Decision {
 		m.s.Losses.Drop += uint64(grown)
 	}
 	m.s.Changes = append([]Change(nil), m.changes...)
+	m.lease()
 	var ds []Decision
 	m.st, ds = Decide(m.st, m.s, m.cfg, m.now)
 	for _, dec := range ds {
 		m.carryOut(dec)
 	}
+	m.inspect()
 	if m.mix.Read > 0 && m.st.WantsCensus(&m.cfg, m.asked, m.now) {
 		m.asked = m.now
 		m.s.Census = m.mix
@@ -92,6 +98,9 @@ func (m *sim) carryOut(d Decision) {
 			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode, Cause: d.Cause,
 			Before: d.From, After: d.To, At: m.now, Made: m.now,
 		}
+		if d.Terms != nil {
+			c.Terms = *d.Terms
+		}
 		if !m.write(&c, d) {
 			c.State = Failed
 		} else {
@@ -99,6 +108,11 @@ func (m *sim) carryOut(d Decision) {
 		}
 		m.changes = append(m.changes, c)
 	case Undo:
+		if d.Terms != nil {
+			m.changes[d.Change-1].State, m.changes[d.Change-1].At = Undone, m.now
+			m.acts++
+			break
+		}
 		// The changes above it go first; each is ours, or the policy was wrong to ask.
 		for i := len(m.changes) - 1; i >= 0; i-- {
 			c := &m.changes[i]
@@ -115,6 +129,8 @@ func (m *sim) carryOut(d Decision) {
 				c.State, c.At = Yielded, m.now
 			}
 		}
+	case Prune:
+		m.changes[d.Change-1].Walk = Walk{Done: true, Deleted: 1000}
 	case Judge:
 		m.changes[d.Change-1].Outcome = d.Outcome
 	}
@@ -127,6 +143,9 @@ func (m *sim) write(c *Change, d Decision) bool {
 	}
 	if d.Measure == ShortenTimeouts {
 		return m.classes.write(m, c, d.Timeouts)
+	}
+	if d.Terms != nil {
+		return true
 	}
 	if *m.value(d.Measure) != d.From {
 		return false
@@ -157,4 +176,39 @@ func (m *sim) value(x Measure) *int {
 func (m *sim) restart() {
 	m.st = State{Baseline: m.st.Baseline}
 	m.s.Census, m.asked = Census{}, 0
+}
+
+// hogsAddress is the source that most is made of where one holds much.
+var hogsAddress = netip.MustParsePrefix("10.0.0.1/32")
+
+// lease tells what leases refuse: of one source what it makes, of all others nothing.
+func (m *sim) lease() {
+	m.s.Leases = nil
+	open := stack(&m.s, LimitSource)
+	for _, ch := range open {
+		l := Lease{Change: ch.ID}
+		switch {
+		case ch.Terms.Source != hogsAddress || ch.After < levelOf(open, ch.Terms):
+		case ch.After == Dropped:
+			l.Refused = m.demand
+		default:
+			l.Refused = max(m.demand-float64(ch.Terms.Rate), 0)
+		}
+		m.s.Leases = append(m.s.Leases, l)
+	}
+}
+
+// inspect looks for the flows that may bypass tracking.
+func (m *sim) inspect() {
+	if !m.st.WantsFlows(&m.s, &m.cfg, m.looked, m.now) {
+		return
+	}
+	m.looked, m.s.Flows = m.now, nil
+	for _, f := range m.cfg.Bypass {
+		sight := FlowSight{Flow: f.Name, Mark: f.Mark(), At: m.now}
+		if m.uses {
+			sight.NAT = "10.0.0.5:40000 → 192.0.2.1:53 udp"
+		}
+		m.s.Flows = append(m.s.Flows, sight)
+	}
 }

@@ -32,7 +32,10 @@ var update = flag.Bool("update", false, "write the decisions seen into testdata"
 // hog's share of them its own) and ports (of one NAT address in use). The name of a
 // timeout says what percent of the entries take theirs from it; such a table shrinks and
 // grows with the timeouts, and refuses what does not fit. do=stay leaves existing entries
-// as they are, and time_wait_is is what a rival writes.
+// as they are, and time_wait_is is what a rival writes. Of the hog, steady is how many
+// connections it makes a second, as long as the line lasts, and own=1 makes it the
+// gateway's own; equal=N is that many sources that hold the same. translated=1 has
+// entries of the flows that may bypass tracking translated.
 // Before the traffic, lines "set KEY VALUE" change the configuration, and
 // "learned HOURS low=A..B rate=R" gives the guardian a past.
 func TestTimelines(t *testing.T) {
@@ -185,8 +188,20 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 	case "idle":
 		m.mix.Idle = percent
 	case "hog":
-		m.mix.Sources[0] = Holder{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Share: percent, New: m.mix.New * percent.Share}
+		m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: percent, New: m.mix.New * percent.Share}
 		m.mix.Fastest = m.mix.Sources[0]
+	case "steady":
+		m.mix.Sources[0].Steady, m.demand = float64(n), float64(n)
+	case "equal":
+		for i := range min(n, len(m.mix.Sources)) {
+			m.mix.Sources[i] = Holder{
+				Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 32), Share: sampled(1 / float64(n)), New: 900, Steady: 900,
+			}
+		}
+	case "own": // the hog is ours
+		m.s.Allowed = []Allowed{{netip.PrefixFrom(hogsAddress.Addr(), 32), "own address"}}
+	case "translated":
+		m.uses = n > 0
 	case "new":
 		m.mix.Counted, m.mix.New = true, float64(n)
 	case "ports":
@@ -249,6 +264,24 @@ func set(c *Config, key, value string) error {
 		c.ShortenTimeouts.Floors[TCPEstablished].Mode = Act
 	case "time_wait.floor":
 		c.ShortenTimeouts.Floors[TCPTimeWait].Floor, err = time.ParseDuration(value)
+	case "limit_source.mode":
+		c.LimitSource.Mode, err = map[string]Mode{"off": Off, "observe": Observe, "advise": Advise, "act": Act}[value], nil
+	case "limit_source.max_sources":
+		c.LimitSource.MaxSources, err = strconv.Atoi(value)
+	case "limit_source.escalation":
+		c.LimitSource.Escalation = map[string]Escalation{"delete": DeleteUnreplied, "drop": DropAll}[value]
+	case "allow":
+		var p netip.Prefix
+		p, err = netip.ParsePrefix(value)
+		c.LimitSource.Allow = append(c.LimitSource.Allow, p)
+	case "bypass", "lifeline":
+		f := Flow{Name: value, Mode: Act, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Proto: 17, Ports: []Ports{{53, 53}}, Hold: 10 * time.Minute}
+		if f.Lifeline = key == "lifeline"; f.Lifeline {
+			f.Proto, f.Ports = 6, []Ports{{22, 22}}
+		} else {
+			f.To = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		}
+		c.Bypass = append(c.Bypass, f)
 	default:
 		return fmt.Errorf("unknown setting")
 	}
@@ -265,6 +298,11 @@ func line(at time.Duration, d Decision) string {
 	}
 	if d.From != d.To {
 		s += fmt.Sprintf(" %d->%d", d.From, d.To)
+	}
+	if d.Terms != nil && d.Terms.Flow != "" {
+		s += " " + d.Terms.Flow
+	} else if d.Terms != nil {
+		s += " " + d.Terms.Source.String()
 	}
 	for _, e := range d.Timeouts {
 		s += fmt.Sprintf(" %s %d->%d", e.Name, e.From, e.To)

@@ -1,0 +1,179 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// hogged is a table that one source fills, with that source limited.
+func hogged(t *testing.T) *sim {
+	t.Helper()
+	c := Default()
+	c.Mode, c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Act, Off, Off
+	c.LimitSource.Escalation = DropAll
+	m := newSim(c)
+	m.mix = Census{Read: 20_000, Counted: true, New: 9000}
+	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.8), New: 9000, Steady: 9000}
+	m.demand = 9000
+	for want := 10_000; len(stack(&m.s, LimitSource)) == 0; want = min(want+2000, 60_000) {
+		if m.now > time.Hour {
+			t.Fatal("the hog is not limited")
+		}
+		m.step(time.Second, want, Counters{})
+	}
+	return m
+}
+
+// What the policy does not want any more ends at the next reading, whatever the hog does.
+func TestLeaseEndsWithThePolicy(t *testing.T) {
+	for name, edit := range map[string]func(*sim){
+		"global mode":   func(m *sim) { m.cfg.Mode = Advise },
+		"own mode":      func(m *sim) { m.cfg.LimitSource.Mode = Observe },
+		"rate":          func(m *sim) { m.cfg.LimitSource.Rate++ },
+		"burst":         func(m *sim) { m.cfg.LimitSource.Burst++ },
+		"lease":         func(m *sim) { m.cfg.Lease++ },
+		"prefix length": func(m *sim) { m.cfg.LimitSource.IPv4Bits = 24 },
+		"allow":         func(m *sim) { m.cfg.LimitSource.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")} },
+		"own address":   func(m *sim) { m.s.Allowed = []Allowed{{hogsAddress, "own address"}} },
+	} {
+		m := hogged(t)
+		m.step(time.Second, 60_000, Counters{})
+		if n := len(stack(&m.s, LimitSource)); n != 1 {
+			t.Fatalf("%s: %d leases before", name, n)
+		}
+		edit(m)
+		ds := m.step(time.Second, 60_000, Counters{})
+		if !slices.ContainsFunc(ds, func(d Decision) bool { return d.Verb == Undo && d.Measure == LimitSource }) {
+			t.Errorf("%s: the lease goes on: %+v", name, ds)
+		}
+	}
+}
+
+// A lease of which the kernel says nothing is neither quiet nor busy: it goes on.
+func TestUnknownIsNotQuiet(t *testing.T) {
+	var st State
+	c := Default()
+	c.Mode = Act
+	s := Snapshot{Max: 1000, Count: 1}
+	terms := termsOf(&c.LimitSource, c.Lease, hogsAddress, Limited)
+	s.Changes = []Change{{ID: 1, Measure: LimitSource, State: Applied, After: Limited, Terms: terms, Outcome: Helped}}
+	for now := time.Second; now < time.Hour; now += time.Second {
+		var ds []Decision
+		if st, ds = Decide(st, s, c, now); len(ds) > 0 {
+			t.Fatalf("after %s: %+v", now, ds)
+		}
+	}
+	s.Leases = []Lease{{Change: 1}}
+	for now := time.Hour; ; now += time.Second {
+		var ds []Decision
+		st, ds = Decide(st, s, c, now)
+		if len(ds) > 0 {
+			if hold := now - time.Hour + time.Second; ds[0].Verb != Undo || hold < c.LimitSource.Hold || hold > c.LimitSource.Hold+2*time.Second {
+				t.Errorf("after %s: %+v", hold, ds)
+			}
+			return
+		}
+		if now > 2*time.Hour {
+			t.Fatal("a quiet lease goes on")
+		}
+	}
+}
+
+// Leases that end together must not together bring back what ended with them.
+func TestReleaseSharesTheRoom(t *testing.T) {
+	var st State
+	c := Default()
+	c.Mode = Act
+	s := Snapshot{Max: 10_000, Count: 1000} // room for 4,000 up to the low mark
+	for i := range 4 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)
+		s.Changes = append(s.Changes, Change{
+			ID: i + 1, Measure: LimitSource, State: Applied, After: Limited, Outcome: Helped,
+			Terms: termsOf(&c.LimitSource, c.Lease, p, Limited),
+		})
+		s.Leases = append(s.Leases, Lease{Change: i + 1, Refused: 15}) // 1,800 entries each
+	}
+	ended := 0
+	for now := time.Second; now < 90*time.Second; now += time.Second {
+		var ds []Decision
+		st, ds = Decide(st, s, c, now)
+		for _, d := range ds {
+			if d.Verb == Undo {
+				ended++
+				s.Changes[d.Change-1].State = Undone
+				s.Count += 1800
+			}
+		}
+	}
+	if ended != 2 {
+		t.Errorf("%d leases ended, want 2", ended)
+	}
+}
+
+// However the sources of a table look, what is done about them stays inside the bounds.
+func TestLimitsStayInBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := Default()
+		c.Mode, c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Act, Off, Off
+		c.LimitSource.MaxSources = rapid.IntRange(1, 12).Draw(t, "max sources")
+		c.LimitSource.Share = rapid.Float64Range(0.02, 0.3).Draw(t, "share")
+		c.LimitSource.Escalation = rapid.SampledFrom([]Escalation{LimitOnly, DeleteUnreplied, DropAll}).Draw(t, "escalation")
+		c.LimitSource.Hold = time.Duration(rapid.IntRange(0, 20).Draw(t, "hold")) * time.Second
+		c.LimitSource.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}
+		m := newSim(c)
+		m.s.Allowed = []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "name server"}}
+		for range rapid.IntRange(1, 10).Draw(t, "phases") {
+			m.mix = drawSources(t)
+			m.demand = float64(rapid.IntRange(0, 20_000).Draw(t, "demand"))
+			m.refuse = rapid.IntRange(0, 5).Draw(t, "refuse") == 0
+			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
+				m.restart()
+			}
+			want := rapid.IntRange(0, 90_000).Draw(t, "want")
+			for range rapid.IntRange(1, 40).Draw(t, "readings") {
+				before := stack(&m.s, LimitSource)
+				for _, d := range m.step(Pause(&m.s, &m.cfg), want, Counters{}) {
+					checkLimit(t, &c, before, d)
+				}
+				if n := len(sourcesOf(stack(&m.s, LimitSource))); n > c.LimitSource.MaxSources {
+					t.Fatalf("%d sources limited, at most %d may be", n, c.LimitSource.MaxSources)
+				}
+			}
+		}
+	})
+}
+
+func checkLimit(t *rapid.T, c *Config, before []Change, d Decision) {
+	if d.Measure != LimitSource || d.Verb != Do {
+		return
+	}
+	source := d.Terms.Source
+	level := levelOf(before, *d.Terms)
+	switch {
+	case d.To == Limited && level != 0, d.To == Dropped && level != Limited:
+		t.Fatalf("%s brought from level %d to %d", source, level, d.To)
+	case d.To == Dropped && c.LimitSource.Escalation < DropAll:
+		t.Fatalf("%s dropped, which is not approved", source)
+	case allowed(&Snapshot{Allowed: []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "x"}}}, c, source) != "":
+		t.Fatalf("%s is limited, which is allowed", source)
+	}
+}
+
+// drawSources is a census of some sources that hold what is left by those before.
+func drawSources(t *rapid.T) Census {
+	k := Census{Read: 20_000}
+	left := 1.0
+	for i := range rapid.IntRange(0, 14).Draw(t, "sources") {
+		share := left * rapid.Float64Range(0, 0.6).Draw(t, "holds")
+		left -= share
+		k.Sources[i] = Holder{
+			Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 32), Share: sampled(share),
+			Steady: float64(rapid.SampledFrom([]int{0, 10, 51, 20_000}).Draw(t, "steady")),
+		}
+	}
+	return k
+}
