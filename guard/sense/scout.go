@@ -64,7 +64,7 @@ func NewScout(namespace string) *Scout {
 		remove: func() error { return netns.Do(namespace, nft.Remove) },
 		install: func(f nft.Families) (c counter, err error) {
 			err = netns.Do(namespace, func() error {
-				t, err := nft.Install(f)
+				t, err := nft.Install(f, 0, 0)
 				if err == nil {
 					c = t
 				}

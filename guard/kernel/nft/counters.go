@@ -2,6 +2,8 @@ package nft
 
 import (
 	"encoding/binary"
+	"fmt"
+	"net"
 	"time"
 
 	"github.com/google/nftables"
@@ -38,18 +40,46 @@ type family struct {
 	proto  byte   // NFPROTO_*
 	offset uint32 // of the source address in the network header
 	mask   []byte // nil for all of it
-	bits   int    // of the prefix
+	bits   int    // of the prefix that is one source
 }
 
+// The families, with the sources that are usual.
 var (
 	ipv4 = family{
 		set: sources4, key: nftables.TypeIPAddr, proto: unix.NFPROTO_IPV4, offset: 12, bits: 32,
 	}
 	ipv6 = family{
 		set: sources6, key: nftables.TypeIP6Addr, proto: unix.NFPROTO_IPV6, offset: 8, bits: 64,
-		mask: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 15: 0},
+		mask: mask(16, 64),
 	}
 )
+
+// mask is that of a prefix, of so many bytes; nil if it leaves nothing out.
+func mask(bytes, bits int) []byte {
+	if bits == 8*bytes {
+		return nil
+	}
+	return net.CIDRMask(bits, 8*bytes)
+}
+
+// by are the families that are counted, with sources of so many bits; 0 for the usual.
+func (l layout) by(bits4, bits6 int) (counted []*family, err error) {
+	for _, f := range l.counted {
+		with := *f
+		bits := bits4
+		if f.proto == unix.NFPROTO_IPV6 {
+			bits = bits6
+		}
+		if most := 8 * int(f.key.Bytes); bits < 0 || bits > most {
+			return nil, fmt.Errorf("a source of %d bits is not of 1 to %d", bits, most)
+		}
+		if bits > 0 {
+			with.bits, with.mask = bits, mask(int(f.key.Bytes), bits)
+		}
+		counted = append(counted, &with)
+	}
+	return counted, nil
+}
 
 // addCounts fills the table with what counts connections. As nft(8) has it:
 //

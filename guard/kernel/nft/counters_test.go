@@ -164,6 +164,62 @@ func TestRootCountsIPv6ByNetwork(t *testing.T) {
 	counted(t, mustRead(t, table), 9, 0, map[string]uint64{"2001:db8:1::/64": 7, "2001:db8:2::/64": 2})
 }
 
+// Sources are as long as it was told.
+func TestRootCountsByPrefix(t *testing.T) {
+	near, far := pair(t,
+		[]string{"10.1.0.1/16", "2001:db8:1::1/48"},
+		[]string{"10.1.2.3/16", "10.1.2.200/16", "10.1.3.3/16", "2001:db8:1:1::a/48", "2001:db8:1:2::a/48", "2001:db8:1:100::a/48"})
+	with := ordinary
+	with.bits4, with.bits6 = 24, 56
+	table := installIn(t, near, with)
+	four, six := netip.MustParseAddrPort("10.1.0.1:7"), netip.MustParseAddrPort("[2001:db8:1::1]:7")
+	inside(t, near, func() error { return errors.Join(echo(t, four), echo(t, six)) })
+	inside(t, far, func() error {
+		return errors.Join(
+			talk(addr("10.1.2.3"), four, 4), talk(addr("10.1.2.200"), four, 3), talk(addr("10.1.3.3"), four, 2),
+			talk(addr("2001:db8:1:1::a"), six, 6), talk(addr("2001:db8:1:2::a"), six, 5), talk(addr("2001:db8:1:100::a"), six, 1),
+		)
+	})
+	counted(t, mustRead(t, table), 21, 0, map[string]uint64{
+		"10.1.2.0/24": 7, "10.1.3.0/24": 2, "2001:db8:1::/56": 11, "2001:db8:1:100::/56": 1,
+	})
+}
+
+func TestSourcesOfOtherLengths(t *testing.T) {
+	for _, tc := range []struct {
+		bits4, bits6 int
+		want         []int // bits, nil if it is refused
+		masks        int
+	}{
+		{0, 0, []int{32, 64}, 1},
+		{32, 128, []int{32, 128}, 0},
+		{8, 32, []int{8, 32}, 2},
+		{33, 64, nil, 0},
+		{32, 129, nil, 0},
+		{-1, 64, nil, 0},
+	} {
+		counted, err := layouts[IPv4|IPv6].by(tc.bits4, tc.bits6)
+		if (err == nil) != (tc.want != nil) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+		masks := 0
+		for i, f := range counted {
+			if tc.want == nil || f.bits != tc.want[i] {
+				t.Errorf("%+v: family %d has %d bits", tc, i, f.bits)
+			}
+			if f.mask != nil {
+				masks++
+			}
+		}
+		if err == nil && (masks != tc.masks || len(counted) != 2) {
+			t.Errorf("%+v: %d masks of %d families", tc, masks, len(counted))
+		}
+	}
+	if ipv4.bits != 32 || ipv6.bits != 64 {
+		t.Error("the usual lengths have changed")
+	}
+}
+
 // What finds no room is counted all the same, and passes.
 func TestRootFullSetLetsPass(t *testing.T) {
 	const size = 4

@@ -26,8 +26,8 @@ type Counts struct {
 	Sources []Source
 }
 
-// A Source is one IPv4 address or one IPv6 /64, and its connections since it was
-// listed. After a minute without any it is forgotten, and begins at 0 if it comes
+// A Source is a prefix of the length that the table counts by, an IPv4 address or an
+// IPv6 /64 if it was not told, and its connections since it was listed. After a minute without any it is forgotten, and begins at 0 if it comes
 // back.
 type Source struct {
 	Prefix netip.Prefix

@@ -83,7 +83,7 @@ func TestRootReplacesInEveryFamily(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := Install(0); err == nil {
+	if _, err := Install(0, 0, 0); err == nil {
 		t.Error("a table that counts nothing is made")
 	}
 }

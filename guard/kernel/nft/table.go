@@ -46,10 +46,10 @@ var every = [...]byte{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 func (s *socket) name() string {
 	for _, l := range layouts {
 		if l.proto == s.family {
-			return l.word + " " + Name
+			return l.word + " " + s.table
 		}
 	}
-	return Name
+	return s.table
 }
 
 // Attributes and flags of a table, nf_tables.h.
@@ -79,22 +79,30 @@ type Table struct {
 // table.
 type settings struct {
 	families Families
+	bits4    int // of the prefix that is one source, 0 for 32
+	bits6    int // likewise, 0 for 64
 	flags    uint32
 	size     uint32        // sources in each set
 	lapse    time.Duration // until a source that makes no connection is forgotten
 }
 
 // Install makes the table in the calling thread's network namespace, to count
-// these families and make the kernel track no other. One that a dead guardian left
-// is replaced.
-func Install(f Families) (*Table, error) {
-	return install(settings{families: f, flags: flagOwner, size: setSize, lapse: setTimeout})
+// these families by source and make the kernel track no other. A source is a prefix
+// of that many bits; 0 is 32 and 64. A table that a dead guardian left is replaced.
+func Install(f Families, ipv4Bits, ipv6Bits int) (*Table, error) {
+	return install(settings{
+		families: f, bits4: ipv4Bits, bits6: ipv6Bits, flags: flagOwner, size: setSize, lapse: setTimeout,
+	})
 }
 
 func install(with settings) (*Table, error) {
 	l, ok := layouts[with.families]
 	if !ok {
 		return nil, fmt.Errorf("make table %s: no family %d", Name, with.families)
+	}
+	sources, err := l.by(with.bits4, with.bits6)
+	if err != nil {
+		return nil, fmt.Errorf("make table %s: %w", Name, err)
 	}
 	if err := removeOthers(l.proto); err != nil {
 		return nil, err
@@ -104,7 +112,7 @@ func install(with settings) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{
-		socket: s, counted: l.counted,
+		socket: s, counted: sources,
 		// The library is told of the table but must not add it: it drops the flags.
 		table: &nftables.Table{Name: Name, Family: nftables.TableFamily(l.proto)},
 	}
@@ -114,28 +122,35 @@ func install(with settings) (*Table, error) {
 	return t, nil
 }
 
-// make makes the table empty, then what is in it. Until the second step nothing
-// is hooked in.
+// make makes the table in the place of one that was left.
 func (t *Table) make(with settings) error {
 	left, err := t.socket.leftover()
 	if err != nil {
 		return err
 	}
-	if err := t.socket.create(left, with.flags); err != nil {
-		return fmt.Errorf("create table %s: %w", t.socket.name(), err)
+	t.made, t.rules, err = t.socket.make(left, with.flags, func() error { return t.addCounts(with) })
+	return err
+}
+
+// make makes the table empty, then has it filled. Until the second step nothing
+// is hooked in. It returns what it made, also if it could not be filled, and its
+// rules.
+func (s *socket) make(left *identity, flags uint32, fill func() error) (made identity, rules []byte, err error) {
+	if err := s.create(left, flags); err != nil {
+		return made, nil, fmt.Errorf("create table %s: %w", s.name(), err)
 	}
-	var found bool
-	if t.made, found, err = t.socket.lookup(); err == nil && !found {
+	made, found, err := s.lookup()
+	if err == nil && !found {
 		err = unix.ENOENT // somebody deleted it, it has no owner
 	}
 	if err != nil {
-		return fmt.Errorf("look at table %s after creating it: %w", t.socket.name(), err)
+		return made, nil, fmt.Errorf("look at table %s after creating it: %w", s.name(), err)
 	}
-	if err := t.addCounts(with); err != nil {
-		return fmt.Errorf("fill table %s: %w", t.socket.name(), lacking(err))
+	if err := fill(); err != nil {
+		return made, nil, fmt.Errorf("fill table %s: %w", s.name(), lacking(err))
 	}
-	t.rules, err = t.socket.rules()
-	return err
+	rules, err = s.rules()
+	return made, rules, err
 }
 
 // create makes the table, in one step with deleting the one that was left. A
@@ -158,7 +173,7 @@ func (s *socket) replace(left *identity, flags uint32) error {
 	}
 	changes = append(changes, s.message(unix.NFT_MSG_NEWTABLE, netlink.Acknowledge|netlink.Create|netlink.Excl,
 		attributes(func(e *netlink.AttributeEncoder) {
-			e.String(unix.NFTA_TABLE_NAME, Name)
+			e.String(unix.NFTA_TABLE_NAME, s.table)
 			e.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 		})))
 	return s.transact(changes...)
@@ -182,9 +197,9 @@ type identity struct {
 
 func (id identity) owned() bool { return id.flags&flagOwner != 0 }
 
-// lookup asks for the table of our name.
+// lookup asks for the table.
 func (s *socket) lookup() (id identity, found bool, err error) {
-	name := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_TABLE_NAME, Name) })
+	name := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_TABLE_NAME, s.table) })
 	err = s.exchange(func(attrs []byte) error {
 		id.handle, found = findUint64(attrs, attrTableHandle)
 		id.flags, _ = findUint32(attrs, unix.NFTA_TABLE_FLAGS)
@@ -217,7 +232,7 @@ func (s *socket) leftover() (*identity, error) {
 
 // rules dumps the rules of our table as they come, to compare them.
 func (s *socket) rules() (all []byte, err error) {
-	table := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_RULE_TABLE, Name) })
+	table := attributes(func(e *netlink.AttributeEncoder) { e.String(unix.NFTA_RULE_TABLE, s.table) })
 	err = s.exchange(func(attrs []byte) error {
 		all = append(all, attrs...)
 		return nil
@@ -236,15 +251,20 @@ func (t *Table) Present() (bool, error) {
 	if t.closed {
 		return false, nil
 	}
-	now, found, err := t.socket.lookup()
+	return t.socket.present(t.made, t.rules)
+}
+
+// present reports whether the table is the one that was made, with its rules.
+func (s *socket) present(made identity, rules []byte) (bool, error) {
+	now, found, err := s.lookup()
 	if err != nil {
-		return false, fmt.Errorf("look for table %s: %w", t.socket.name(), permission(err))
+		return false, fmt.Errorf("look for table %s: %w", s.name(), permission(err))
 	}
-	if !found || now != t.made {
+	if !found || now != made {
 		return false, nil
 	}
-	rules, err := t.socket.rules()
-	return err == nil && bytes.Equal(rules, t.rules), err
+	has, err := s.rules()
+	return err == nil && bytes.Equal(has, rules), err
 }
 
 // Close removes the table. Calling it again does nothing.
