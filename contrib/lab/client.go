@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -24,23 +25,32 @@ type client struct {
 // but a broken lab.
 var errEcho = errors.New("the echo differs from what was sent")
 
-// openClient opens the n-th client's socket in the thread's namespace and begins
-// to connect it. Addresses of clientNet and of the server are used in turn.
-func openClient(kind int, n uint32) (*client, error) {
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+// openClient opens the socket of a way's n-th client in the thread's namespace and
+// begins to connect it. The way must be resolved.
+func openClient(kind int, w *Way, n uint32) (*client, error) {
+	domain := unix.AF_INET
+	if w.IPv6 {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	from := nth(clientNet, 1+n%65_000).As4()
-	to := nth(echoNet, 1+n%echoAddrs).As4()
-	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: from})
+	err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(w.from(n), 0)))
 	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to, Port: echoPort})
+		err = unix.Connect(fd, sockaddr(w.to(n)))
 	}
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return &client{kind, os.NewFile(uintptr(fd), "client")}, nil
+}
+
+func sockaddr(at netip.AddrPort) unix.Sockaddr {
+	if a := at.Addr(); a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: int(at.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}
 }
 
 // exchange finishes connecting, sends n, waits for its echo and closes. The end of

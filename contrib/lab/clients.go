@@ -15,10 +15,11 @@ import (
 // Clients are well-behaved: each connection is new, comes from an address of its
 // own, says something, waits for the echo and closes in order, so that it leaves
 // a TIME_WAIT as real ones do. They neither reset (SO_LINGER 0) nor run out of
-// ports: no address is used twice before 65,000 others were.
+// ports, unless a few addresses are to make hundreds of connections a second.
 type Clients struct {
 	TCP      int           // new connections per second
 	UDP      int           // exchanges per second
+	Way      Way           // from which addresses to what; each connection from the next
 	Deadline time.Duration // not connected and echoed by then is failed; 0 is DefaultDeadline
 }
 
@@ -36,6 +37,7 @@ const (
 // A Load is clients at work.
 type Load struct {
 	g        *Gateway
+	way      Way
 	ctx      context.Context // of the attempts; that of the pacers ends with Stop
 	deadline time.Duration
 	start    time.Time
@@ -58,6 +60,9 @@ func (g *Gateway) StartClients(ctx context.Context, c Clients) *Load {
 	pacing, cancel := context.WithCancel(ctx)
 	l := &Load{g: g, ctx: ctx, start: time.Now(), cancel: cancel}
 	l.deadline = cmp.Or(c.Deadline, DefaultDeadline)
+	if l.way, l.err = g.resolve(c.Way); l.err != nil {
+		return l
+	}
 	for _, k := range []struct {
 		rate, kind int
 		to         *tally
@@ -102,9 +107,9 @@ func (l *Load) pace(ctx context.Context, rate, kind int, to *tally) error {
 
 // begin opens a socket and starts an attempt on it.
 func (l *Load) begin(kind int, to *tally) error {
-	n := l.source.Add(1)
+	n := l.source.Add(1) - 1
 	began := time.Now()
-	c, err := openClient(kind, n)
+	c, err := openClient(kind, &l.way, n)
 	if err != nil {
 		return fmt.Errorf("open a client's socket: %w", err)
 	}

@@ -25,13 +25,22 @@ type Connections struct {
 	dead map[*client]error
 }
 
-// Connect opens n connections, each from an address of its own, and has each say
-// something. All of them must be echoed within DefaultDeadline.
+// Connect opens n connections to the server, each from an address of its own, and
+// has each say something. All of them must be echoed within DefaultDeadline.
 func (g *Gateway) Connect(ctx context.Context, n int) (*Connections, error) {
+	return g.ConnectBy(ctx, n, Way{})
+}
+
+// ConnectBy does as Connect, from and to where it is told.
+func (g *Gateway) ConnectBy(ctx context.Context, n int, w Way) (*Connections, error) {
+	w, err := g.resolve(w)
+	if err != nil {
+		return nil, err
+	}
 	c := &Connections{dead: map[*client]error{}}
-	err := g.Client.Do(func() error {
+	err = g.Client.Do(func() error {
 		for i := range n {
-			client, err := openClient(unix.SOCK_STREAM, uint32(i))
+			client, err := openClient(unix.SOCK_STREAM, &w, uint32(i))
 			if err != nil {
 				return fmt.Errorf("open connection %d: %w", i, err)
 			}
@@ -145,9 +154,17 @@ func (c *client) source() (from netip.AddrPort, err error) {
 	err = raw.Control(func(fd uintptr) {
 		var name unix.Sockaddr
 		if name, failed = unix.Getsockname(int(fd)); failed == nil {
-			at := name.(*unix.SockaddrInet4) // as it was bound
-			from = netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
+			from = addrPort(name)
 		}
 	})
 	return from, errors.Join(err, failed)
+}
+
+// addrPort is a bound socket's name, in the family it was bound in.
+func addrPort(name unix.Sockaddr) netip.AddrPort {
+	if at, ok := name.(*unix.SockaddrInet6); ok {
+		return netip.AddrPortFrom(netip.AddrFrom16(at.Addr), uint16(at.Port))
+	}
+	at := name.(*unix.SockaddrInet4)
+	return netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
 }

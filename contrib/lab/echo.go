@@ -14,18 +14,19 @@ const echoPort = 7
 
 // An echoServer sends everything back, from real sockets in the server's stack.
 type echoServer struct {
-	tcp  net.Listener
+	tcp  net.Listener // nil if it could not be had
 	udp  []*net.UDPConn
 	open sync.Map // the accepted connections
 }
 
-// startEcho listens on every address of the server. UDP has a socket per
-// address, so that answers come from the address that was asked.
-func startEcho(n *Namespace) (*echoServer, error) {
+// startEcho listens for TCP on every address of the namespace and for UDP on those
+// given. UDP has a socket per address, so that answers come from the address that was
+// asked.
+func startEcho(n *Namespace, port uint16, udp ...netip.Addr) (*echoServer, error) {
 	s := new(echoServer)
-	if err := n.Do(s.listen); err != nil {
+	if err := n.Do(func() error { return s.listen(port, udp) }); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("listen in %s: %w", n.Name, err)
+		return nil, fmt.Errorf("listen on port %d in %s: %w", port, n.Name, err)
 	}
 	go s.acceptAll()
 	for _, c := range s.udp {
@@ -34,14 +35,21 @@ func startEcho(n *Namespace) (*echoServer, error) {
 	return s, nil
 }
 
-func (s *echoServer) listen() (err error) {
-	s.tcp, err = new(net.ListenConfig).Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", echoPort))
+// echoAddr is the n-th of the server's addresses.
+func echoAddr(ipv6 bool, n uint32) netip.Addr {
+	if ipv6 {
+		return plus(echoNet6.Addr(), 1+n)
+	}
+	return plus(echoNet.Addr(), 1+n)
+}
+
+func (s *echoServer) listen(port uint16, udp []netip.Addr) (err error) {
+	s.tcp, err = new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return err
 	}
-	for i := range uint32(echoAddrs) {
-		at := netip.AddrPortFrom(nth(echoNet, i+1), echoPort)
-		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	for _, a := range udp {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"net/netip"
 	"time"
 )
 
@@ -39,13 +39,24 @@ var Patterns = []Pattern{HalfOpen, Assured, TimedWait, UDP, UDPReplied}
 
 func (p Pattern) isUDP() bool { return p == UDP || p == UDPReplied }
 
+func (p Pattern) answered() bool { return p != HalfOpen && p != UDP }
+
 // A Flood is a number of new flows.
 type Flood struct {
 	Pattern Pattern
 	Rate    int           // new flows per second; 0 is as fast as it goes
 	Count   int           // ends after this many flows; 0 is without limit
 	For     time.Duration // ends after this long; 0 is without limit
-	Sources int           // client addresses the flows come from; 0 is 256
+
+	// Sources are the client addresses that the flows come from, in turn; of IPv6, the
+	// /64s, of which they come from random addresses. 0 is 256 of IPv4, and one /64.
+	Sources int
+	// From is the first of the sources, and then 0 Sources are one: of 10.78.0.0/16
+	// or fd78::/48, where only floods come from, else of the well-behaved clients' nets
+	// if nobody answers.
+	From netip.Addr
+	IPv6 bool // From says so as well
+
 	// Tuples is how many flows differ: then the same come again, as they came first,
 	// also in another flood that is told the same. 0 is all of them, for as long as
 	// there are tuples. A SYN for a connection in TIME_WAIT opens it again, with a new
@@ -67,14 +78,14 @@ type FloodReport struct {
 // the context ends, which is not an error.
 func (g *Gateway) Flood(ctx context.Context, f Flood) (r FloodReport, err error) {
 	r.Pattern = f.Pattern
-	if f.Sources == 0 {
-		f.Sources = 256
+	if f, err = f.resolved(); err != nil {
+		return r, err
 	}
-	if !slices.Contains(Patterns, f.Pattern) {
-		return r, fmt.Errorf("flood: no pattern %q", f.Pattern)
+	if f.IPv6 && !g.ipv6 {
+		return r, fmt.Errorf("flood: %w", errNoIPv6)
 	}
 	var met milestones
-	stop, err := respond(g.responders(f.Pattern, &met))
+	stop, err := respond(g.responders(f.Pattern, f.layout(), &met))
 	if err != nil {
 		return r, err
 	}
@@ -89,14 +100,15 @@ func (g *Gateway) Flood(ctx context.Context, f Flood) (r FloodReport, err error)
 
 // send is the sending side of a flood.
 func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
-	s, err := openPacket(g.Client, nil)
+	l := f.layout()
+	s, err := openPacket(g.Client, l.etherType, nil)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	batch := newFrames()
+	batch := newFrames(l)
 	for i := range batch.bytes {
-		putFirst(batch.bytes[i][:], f.Pattern, clientMAC, lanMAC)
+		l.putFirst(batch.bytes[i][:], f.Pattern, clientMAC, lanMAC)
 	}
 	start := time.Now()
 	defer func() {
@@ -119,7 +131,8 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 		}
 		first := g.flows.Add(uint64(n)) - uint64(n)
 		for i := range n {
-			putFlow(batch.bytes[i][:], f.number(first+uint64(i)), uint64(f.Sources))
+			number := f.number(first + uint64(i))
+			l.putFlow(batch.bytes[i][:], number, f.source(number))
 		}
 		sent, err := s.send(batch, n)
 		r.Sent += int64(sent)
@@ -129,12 +142,4 @@ func (g *Gateway) send(ctx context.Context, f Flood, r *FloodReport) error {
 		}
 	}
 	return nil
-}
-
-// number is the tuple of the i-th flow.
-func (f *Flood) number(i uint64) uint64 {
-	if f.Tuples > 0 {
-		return i % uint64(f.Tuples)
-	}
-	return i
 }

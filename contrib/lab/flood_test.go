@@ -2,26 +2,28 @@ package lab
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
+
+// floodKinds are what the entries of each pattern are.
+var floodKinds = []struct {
+	pattern          Pattern
+	state            uint8
+	replied, assured bool
+}{
+	{HalfOpen, SynSent, false, false},
+	{Assured, Established, true, true},
+	{TimedWait, TimeWait, true, true},
+	{UDP, 0, false, false},
+	{UDPReplied, 0, true, false},
+}
 
 // Every flow of a flood is an entry of the kind that the pattern says. A busy machine
 // may lose some answers on the way.
 func TestRootFloodMakesEntries(t *testing.T) {
-	for _, tc := range []struct {
-		pattern          Pattern
-		state            uint8
-		replied, assured bool
-	}{
-		{HalfOpen, SynSent, false, false},
-		{Assured, Established, true, true},
-		{TimedWait, TimeWait, true, true},
-		{UDP, 0, false, false},
-		{UDPReplied, 0, true, false},
-	} {
+	for _, tc := range floodKinds {
 		t.Run(string(tc.pattern), func(t *testing.T) {
 			g := newTestGateway(t, Options{})
 			r, err := g.Flood(t.Context(), Flood{Pattern: tc.pattern, Rate: 20_000, Count: 20_000, Sources: 40})
@@ -44,7 +46,7 @@ func TestRootFloodMakesEntries(t *testing.T) {
 			if n := mustCount(t, g); n != 20_000 {
 				t.Errorf("%d entries, want 20000", n)
 			}
-			if len(sources) != 40 || sources[nth(floodNet, 3).String()] != 500 {
+			if len(sources) != 40 || sources[plus(floodNet.Addr(), 3).String()] != 500 {
 				t.Errorf("sources %v, want 40 with 500 each", sources)
 			}
 			if tc.replied && r.Completed < int64(20_000-lost) {
@@ -52,6 +54,45 @@ func TestRootFloodMakesEntries(t *testing.T) {
 			}
 			if closes := tc.state == TimeWait; closes != (r.Closed >= int64(20_000-lost)) || !closes && r.Closed != 0 {
 				t.Errorf("closed %d of 20000", r.Closed)
+			}
+		})
+	}
+}
+
+// The same over IPv6, where each flow comes from an address of its own and nothing is
+// translated.
+func TestRootFloodOfIPv6MakesEntries(t *testing.T) {
+	g := newTestGateway(t, Options{IPv6: true})
+	for i, tc := range floodKinds {
+		t.Run(string(tc.pattern), func(t *testing.T) {
+			from := plusNet(floodNet6.Addr(), 100*i)
+			f := Flood{Pattern: tc.pattern, Rate: 20_000, Count: 4000, Sources: 2, From: from}
+			r, err := g.Flood(t.Context(), f)
+			if err != nil || r.Sent != 4000 {
+				t.Fatalf("Flood = %+v, %v, want 4000 sent", r, err)
+			}
+			lost := 0
+			if tc.replied {
+				lost = 40
+			}
+			nets, addresses, others := map[netip.Prefix]int{}, map[netip.Addr]bool{}, 0
+			for _, e := range entries(t, g) {
+				a := e.TupleOrig.IP.SourceAddress
+				net, _ := a.Prefix(64)
+				if net != f.Source(0) && net != f.Source(1) {
+					continue // of another pattern
+				}
+				nets[net]++
+				addresses[a] = true
+				if s := e.Status; stateOf(e) != tc.state || s.SeenReply() != tc.replied || s.Assured() != tc.assured || s.SrcNAT() {
+					others++
+				}
+			}
+			if len(addresses) != 4000 || nets[f.Source(0)] != 2000 || nets[f.Source(1)] != 2000 {
+				t.Errorf("%v, %d addresses, want 4000 of two nets", nets, len(addresses))
+			}
+			if others > lost || tc.replied && r.Completed < int64(4000-lost) || tc.state == TimeWait && r.Closed < int64(4000-lost) {
+				t.Errorf("%d entries are of another kind; %+v", others, r)
 			}
 		})
 	}
@@ -128,84 +169,5 @@ func TestRootFloodRefusesUnknownPattern(t *testing.T) {
 	g := newTestGateway(t, Options{})
 	if _, err := g.Flood(t.Context(), Flood{Pattern: "tsunami", Count: 1}); err == nil {
 		t.Error("no error")
-	}
-}
-
-// The frames of a connection, from its SYN to the last acknowledgement.
-func TestAnswer(t *testing.T) {
-	f := make([]byte, frameSize)
-	putFirst(f, TimedWait, clientMAC, lanMAC)
-	putFlow(f, 60_001, 256)
-	syn := append([]byte(nil), f...)
-	checkSums(t, f)
-	for i, want := range []struct {
-		flags    uint8
-		seq, ack uint8
-	}{
-		{flagSYN | flagACK, 0, 1},
-		{flagACK, 1, 1},
-		{flagFIN | flagACK, 1, 1},
-		{flagFIN | flagACK, 1, 2},
-		{flagACK, 2, 2},
-	} {
-		answer(f)
-		checkSums(t, f)
-		if f[offFlags] != want.flags || f[offSeq+3] != want.seq || f[offAck+3] != want.ack {
-			t.Errorf("answer %d: flags %#x, seq %d, ack %d, want %+v", i, f[offFlags], f[offSeq+3], f[offAck+3], want)
-		}
-		if i%2 == 0 { // the server's
-			continue
-		}
-		if d := cmp.Diff(syn[:offIPSum], f[:offIPSum]); d != "" {
-			t.Errorf("answer %d does not go where the SYN went:\n%s", i, d)
-		}
-		if d := cmp.Diff(syn[offSrc:offSeq], f[offSrc:offSeq]); d != "" {
-			t.Errorf("answer %d is of another flow:\n%s", i, d)
-		}
-	}
-}
-
-// An answered datagram is the same with its ends exchanged.
-func TestAnswerUDP(t *testing.T) {
-	f := make([]byte, frameSize)
-	putFirst(f, UDPReplied, clientMAC, lanMAC)
-	putFlow(f, 60_001, 256)
-	asked := append([]byte(nil), f...)
-	answer(f)
-	if d := cmp.Diff(asked[offUDP:], f[offUDP:]); d != "" {
-		t.Errorf("the answer says something else:\n%s", d)
-	}
-	if got := fold(sum(f[ethSize:offSport])); got != 0 {
-		t.Errorf("IPv4 checksum is off by %#x", got)
-	}
-	answer(f)
-	if d := cmp.Diff(asked, f); d != "" {
-		t.Errorf("answered twice:\n%s", d)
-	}
-}
-
-// checkSums verifies as a receiver does: summed with its checksum, all bits are set.
-func checkSums(t *testing.T, f []byte) {
-	t.Helper()
-	if got := fold(sum(f[ethSize:offSport])); got != 0 {
-		t.Errorf("IPv4 checksum is off by %#x", got)
-	}
-	if got := fold(sum(f[offSrc:offSport]) + 6 + tcpSize + sum(f[offSport:])); got != 0 {
-		t.Errorf("TCP checksum is off by %#x", got)
-	}
-}
-
-// No two flows share source port and destination, on which masquerading rests.
-func TestFlowsDiffer(t *testing.T) {
-	seen := map[[10]byte]uint64{}
-	f := make([]byte, frameSize)
-	for i := uint64(0); i < 300_000; i += 7 {
-		putFlow(f, i, 3)
-		var k [10]byte
-		copy(k[:], f[offDst:offDport])
-		if j, twice := seen[k]; twice {
-			t.Fatalf("flows %d and %d are the same after masquerading", i, j)
-		}
-		seen[k] = i
 	}
 }

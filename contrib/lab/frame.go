@@ -8,25 +8,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A frame is Ethernet, IPv4 and TCP without options or payload, or UDP with a
-// payload that makes it as long.
+// A frame is Ethernet, IP and TCP without options or payload, or UDP with a payload
+// that makes it as long.
 const (
-	frameSize = ethSize + ipSize + tcpSize
 	ethSize   = 14
-	ipSize    = 20
 	tcpSize   = 20
+	longFrame = ethSize + 40 + tcpSize // with IPv6
+)
 
-	offIPSum = ethSize + 10
-	offSrc   = ethSize + 12
-	offDst   = ethSize + 16
-	offSport = ethSize + ipSize
-	offDport = offSport + 2
-	offProto = ethSize + 9
-	offUDP   = offSport + 4 // length, then checksum
-	offSeq   = offSport + 4
-	offAck   = offSport + 8
-	offFlags = offSport + 13
-	offSum   = offSport + 16
+// A layout is where the frames of one version of IP have what.
+type layout struct {
+	etherType            uint16
+	proto, src, dst      int
+	transport            int // where TCP or UDP begins: right behind the addresses
+	target               netip.Prefix
+	flooders, bystanders netip.Prefix // the client's nets: of floods, and of the well-behaved
+}
+
+var (
+	layout4 = &layout{
+		etherType: unix.ETH_P_IP, proto: ethSize + 9, src: ethSize + 12, dst: ethSize + 16, transport: ethSize + 20,
+		target: targetNet, flooders: floodNet, bystanders: clientNet,
+	}
+	layout6 = &layout{
+		etherType: unix.ETH_P_IPV6, proto: ethSize + 6, src: ethSize + 8, dst: ethSize + 24, transport: ethSize + 40,
+		target: targetNet6, flooders: floodNet6, bystanders: clientNet6,
+	}
+)
+
+// size is that of every frame.
+func (l *layout) size() int { return l.transport + tcpSize }
+
+// Places behind layout.transport.
+const (
+	sport, dport     = 0, 2
+	udpSize, udpSum  = 4, 6
+	tcpSeq, tcpAck   = 4, 8
+	tcpWords         = 12
+	tcpFlags, tcpWin = 13, 14
+	tcpSum           = 16
 )
 
 // TCP flags.
@@ -40,53 +60,71 @@ const (
 const floodPort = 80
 
 // putFirst writes the first packet of a flow without addresses.
-func putFirst(f []byte, p Pattern, from, to net.HardwareAddr) {
+func (l *layout) putFirst(f []byte, p Pattern, from, to net.HardwareAddr) {
 	clear(f)
 	copy(f, to)
 	copy(f[6:], from)
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	ip := f[ethSize:]
-	ip[0] = 0x45 // version 4, five words
-	binary.BigEndian.PutUint16(ip[2:], frameSize-ethSize)
-	ip[6] = 0x40 // don't fragment
-	ip[8] = 64
-	binary.BigEndian.PutUint16(f[offDport:], floodPort)
+	binary.BigEndian.PutUint16(f[12:], l.etherType)
+	l.putIP(f[ethSize:])
+	t := f[l.transport:]
+	binary.BigEndian.PutUint16(t[dport:], floodPort)
 	if p.isUDP() {
-		f[offProto] = unix.IPPROTO_UDP
-		binary.BigEndian.PutUint16(f[offUDP:], frameSize-offSport) // a checksum of 0 is none, RFC 768
+		f[l.proto] = unix.IPPROTO_UDP
+		binary.BigEndian.PutUint16(t[udpSize:], tcpSize)
 		return
 	}
-	f[offProto] = unix.IPPROTO_TCP
-	f[offSport+12] = tcpSize / 4 << 4
-	f[offFlags] = flagSYN
-	binary.BigEndian.PutUint16(f[offSport+14:], 65535) // window
+	f[l.proto] = unix.IPPROTO_TCP
+	t[tcpWords] = tcpSize / 4 << 4
+	t[tcpFlags] = flagSYN
+	binary.BigEndian.PutUint16(t[tcpWin:], 65535)
+}
+
+// putIP writes what all headers have alike.
+func (l *layout) putIP(ip []byte) {
+	const hops = 64
+	if l == layout6 {
+		ip[0] = 0x60 // version 6
+		binary.BigEndian.PutUint16(ip[4:], tcpSize)
+		ip[7] = hops
+		return
+	}
+	ip[0] = 0x45 // version 4, five words
+	binary.BigEndian.PutUint16(ip[2:], uint16(l.size()-ethSize))
+	ip[6] = 0x40 // don't fragment
+	ip[8] = hops
 }
 
 // putFlow makes a first packet that of the i-th flow, see tuplePorts.
-func putFlow(f []byte, i, sources uint64) {
-	src := nth(floodNet, uint32(i%sources)).As4()
-	dst := nth(targetNet, uint32(i/tuplePorts)).As4()
-	copy(f[offSrc:], src[:])
-	copy(f[offDst:], dst[:])
-	binary.BigEndian.PutUint16(f[offSport:], firstPort+uint16(i%tuplePorts))
-	putSums(f)
+func (l *layout) putFlow(f []byte, i uint64, from netip.Addr) {
+	const targets = 1 << 16 // as many as the smaller net has
+	to := plus(l.target.Addr(), uint32(i/tuplePorts%targets))
+	l.putAddress(f[l.src:], from)
+	l.putAddress(f[l.dst:], to)
+	binary.BigEndian.PutUint16(f[l.transport+sport:], firstPort+uint16(i%tuplePorts))
+	l.putSums(f)
+}
+
+func (l *layout) putAddress(at []byte, a netip.Addr) {
+	if l == layout6 {
+		b := a.As16()
+		copy(at, b[:])
+		return
+	}
+	b := a.As4()
+	copy(at, b[:])
 }
 
 // answer turns a frame into the answer to it: back to where it came from. Of UDP
 // it has the same payload.
-func answer(f []byte) {
-	var mac [6]byte
-	copy(mac[:], f)
-	copy(f, f[6:12])
-	copy(f[6:], mac[:])
-	swap4(f[offSrc:], f[offDst:])
-	sport := binary.BigEndian.Uint16(f[offSport:])
-	copy(f[offSport:offDport], f[offDport:offSeq])
-	binary.BigEndian.PutUint16(f[offDport:], sport)
-	if f[offProto] == unix.IPPROTO_TCP {
-		acknowledge(f)
+func (l *layout) answer(f []byte) {
+	swap(f[:6], f[6:12])
+	swap(f[l.src:l.dst], f[l.dst:l.transport])
+	t := f[l.transport:]
+	swap(t[sport:dport], t[dport:dport+2])
+	if f[l.proto] == unix.IPPROTO_TCP {
+		acknowledge(t)
 	}
-	putSums(f)
+	l.putSums(f)
 }
 
 // acknowledge goes on with a connection. Both sides begin with sequence number 0 and
@@ -94,34 +132,51 @@ func answer(f []byte) {
 //
 //	client SYN, server SYN-ACK, client ACK,
 //	server FIN-ACK, client FIN-ACK (which acknowledges 2), server ACK
-func acknowledge(f []byte) {
-	flags := f[offFlags]
-	swap4(f[offSeq:], f[offAck:])
+func acknowledge(t []byte) {
+	flags := t[tcpFlags]
+	swap(t[tcpSeq:tcpAck], t[tcpAck:tcpWords])
 	if flags&(flagSYN|flagFIN) != 0 { // which count in the sequence
-		ack := binary.BigEndian.Uint32(f[offAck:])
-		binary.BigEndian.PutUint32(f[offAck:], ack+1)
+		ack := binary.BigEndian.Uint32(t[tcpAck:])
+		binary.BigEndian.PutUint32(t[tcpAck:], ack+1)
 	}
-	switch closing := binary.BigEndian.Uint32(f[offSeq:]) == 2; {
+	switch closing := binary.BigEndian.Uint32(t[tcpSeq:]) == 2; {
 	case flags == flagSYN:
-		f[offFlags] = flagSYN | flagACK
+		t[tcpFlags] = flagSYN | flagACK
 	case flags == flagACK, flags == flagFIN|flagACK && !closing:
-		f[offFlags] = flagFIN | flagACK
+		t[tcpFlags] = flagFIN | flagACK
 	default:
-		f[offFlags] = flagACK
+		t[tcpFlags] = flagACK
 	}
 }
 
-// putSums computes the checksums of IPv4 and TCP (RFC 1071). conntrack verifies
-// them and calls a packet with a wrong one invalid. UDP has none.
-func putSums(f []byte) {
-	clear(f[offIPSum : offIPSum+2])
-	binary.BigEndian.PutUint16(f[offIPSum:], fold(sum(f[ethSize:offSport])))
-	if f[offProto] != unix.IPPROTO_TCP {
-		return
+// putSums computes the checksums (RFC 1071). conntrack verifies them and calls a
+// packet with a wrong one invalid. UDP over IPv4 has none: 0, RFC 768; over IPv6 it
+// must have one, RFC 8200 8.1.
+func (l *layout) putSums(f []byte) {
+	at := tcpSum
+	if f[l.proto] == unix.IPPROTO_UDP {
+		at = udpSum
 	}
-	clear(f[offSum : offSum+2])
-	pseudo := sum(f[offSrc:offSport]) + unix.IPPROTO_TCP + tcpSize
-	binary.BigEndian.PutUint16(f[offSum:], fold(pseudo+sum(f[offSport:frameSize])))
+	if l == layout4 {
+		ip := f[ethSize:l.transport]
+		putSum(ip[10:], 0, ip)
+		if at == udpSum {
+			return
+		}
+	}
+	pseudo := sum(f[l.src:l.transport]) + uint32(f[l.proto]) + tcpSize
+	t := f[l.transport:l.size()]
+	putSum(t[at:], pseudo, t)
+}
+
+// putSum puts the checksum of b, and of what else was summed, at its place in b.
+func putSum(at []byte, other uint32, b []byte) {
+	clear(at[:2])
+	s := fold(other + sum(b))
+	if s == 0 {
+		s = 0xffff // the same number, and in UDP not that of no checksum
+	}
+	binary.BigEndian.PutUint16(at, s)
 }
 
 func sum(b []byte) (s uint32) {
@@ -137,42 +192,10 @@ func fold(s uint32) uint16 {
 	return ^uint16(s)
 }
 
-func swap4(a, b []byte) {
-	var t [4]byte
-	copy(t[:], a)
-	copy(a[:4], b[:4])
-	copy(b[:4], t[:])
-}
-
-// segments is a socket filter for the frames that a responder answers: TCP to a
-// /16 with exactly these flags, or these. Everything else stays in the kernel.
-func segments(to netip.Prefix, flags ...uint32) []unix.SockFilter {
-	return passing(to, unix.IPPROTO_TCP, offFlags, flags...)
-}
-
-// datagrams is the same for UDP, told by the second byte of floodPort.
-func datagrams(to netip.Prefix) []unix.SockFilter {
-	return passing(to, unix.IPPROTO_UDP, offDport+1, floodPort)
-}
-
-// passing lets frames of a protocol to a /16 pass that have one of some bytes in a
-// place.
-func passing(to netip.Prefix, proto, at uint32, values ...uint32) []unix.SockFilter {
-	a := to.Addr().As4()
-	half, byte1 := uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
-	equal, ret := uint16(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
-	n := uint8(len(values))
-	filter := []unix.SockFilter{
-		{Code: half, K: 12},
-		{Code: equal, K: unix.ETH_P_IP, Jf: 5 + n},
-		{Code: half, K: offDst},
-		{Code: equal, K: uint32(a[0])<<8 | uint32(a[1]), Jf: 3 + n},
-		{Code: byte1, K: offProto},
-		{Code: equal, K: proto, Jf: 1 + n},
-		{Code: byte1, K: at},
-	}
-	for i, value := range values {
-		filter = append(filter, unix.SockFilter{Code: equal, K: value, Jt: n - uint8(i)})
-	}
-	return append(filter, unix.SockFilter{Code: ret, K: 0}, unix.SockFilter{Code: ret, K: 0xffff})
+// swap exchanges two pieces of the same length, 16 bytes at most.
+func swap(a, b []byte) {
+	var t [16]byte
+	n := copy(t[:], a)
+	copy(a, b)
+	copy(b, t[:n])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -23,12 +24,14 @@ import (
 // The client's stack has all of clientNet, so that a socket may bind any address
 // of it; the server's stack has echoAddrs. Flood traffic comes from floodNet and
 // goes to targetNet, which no stack has: nothing answers it but the lab's own
-// responder, and no stack resets it.
+// responder, and no stack resets it. With IPv6, which is not translated, there is
+// the like of all of these.
 type Gateway struct {
 	Client, Router, Server *Namespace
 
-	echo  *echoServer
-	count *os.File // nf_conntrack_count of Router, kept open
+	ipv6  bool
+	echo  []*echoServer // of the server, and of the gateway itself
+	count *os.File      // nf_conntrack_count of Router, kept open
 	claim *claim
 
 	flows  atomic.Uint64 // flows of floods so far: each is a new tuple
@@ -45,6 +48,8 @@ type Options struct {
 	// Ports are those that the gateway may translate TCP flows to; then only TCP is
 	// translated. One destination can have no more flows at a time.
 	Ports Ports
+	// IPv6 has the gateway forward and track IPv6 as well.
+	IPv6 bool
 }
 
 // NewGateway makes a gateway. It is ready for traffic when it returns and must
@@ -54,7 +59,7 @@ func NewGateway(opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{claim: c}
+	g := &Gateway{claim: c, ipv6: opts.IPv6}
 	if err := g.build(opts); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -91,15 +96,43 @@ func (g *Gateway) furnish(opts Options) (err error) {
 	if err := masquerade(g.Router, wanLink, opts.Ports); err != nil {
 		return err
 	}
+	if g.ipv6 {
+		if err := g.connect6(); err != nil {
+			return err
+		}
+	}
 	if err := g.SetTimeouts(opts.Timeouts); err != nil {
 		return err
 	}
 	if g.count, err = g.openCount(); err != nil {
 		return err
 	}
-	g.echo, err = startEcho(g.Server)
+	return g.startEchoes()
+}
+
+// startEchoes has the server answer.
+func (g *Gateway) startEchoes() error {
+	var udp []netip.Addr
+	for i := range uint32(echoAddrs) {
+		udp = append(udp, echoAddr(false, i))
+		if g.ipv6 {
+			udp = append(udp, echoAddr(true, i))
+		}
+	}
+	return g.serve(g.Server, echoPort, udp...)
+}
+
+func (g *Gateway) serve(n *Namespace, port uint16, udp ...netip.Addr) error {
+	s, err := startEcho(n, port, udp...)
+	if err == nil {
+		g.echo = append(g.echo, s)
+	}
 	return err
 }
+
+// Serve makes the gateway itself answer TCP on a port of all its addresses until
+// Close, as sshd would an operator: Way.To leads there from a client.
+func (g *Gateway) Serve(port uint16) error { return g.serve(g.Router, port) }
 
 // openCount opens nf_conntrack_count of the gateway. The file stays that
 // namespace's whoever reads it.
@@ -147,8 +180,8 @@ func (g *Gateway) Reap(ctx context.Context) (int, error) {
 // Close takes the gateway away. Traffic on it must have been stopped.
 func (g *Gateway) Close() error {
 	var errs []error
-	if g.echo != nil {
-		g.echo.Close()
+	for _, s := range g.echo {
+		s.Close()
 	}
 	if g.count != nil {
 		errs = append(errs, g.count.Close())

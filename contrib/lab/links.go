@@ -16,6 +16,12 @@ var (
 	targetNet = netip.MustParsePrefix("10.79.0.0/16") // destinations of floods
 	echoNet   = netip.MustParsePrefix("10.80.0.0/24") // where the server's stack answers
 
+	// The same of IPv6. Where there is more than one source, each has a /64.
+	clientNet6 = netip.MustParsePrefix("fd77::/48")
+	floodNet6  = netip.MustParsePrefix("fd78::/48")
+	targetNet6 = netip.MustParsePrefix("fd79::/64")
+	echoNet6   = netip.MustParsePrefix("fd80::/64")
+
 	// Entries made by Fill. Nothing is routed there.
 	fillNet  = netip.MustParsePrefix("10.128.0.0/9")  // sources
 	fillDst  = netip.MustParsePrefix("198.18.0.0/15") // destinations, RFC 2544
@@ -45,6 +51,11 @@ var (
 	lanAddr  = netip.MustParsePrefix("172.31.1.1/30")
 	wanAddr  = netip.MustParsePrefix("172.31.2.1/30")
 	serverUp = netip.MustParsePrefix("172.31.2.2/30")
+
+	clientUp6 = netip.MustParsePrefix("fd70:0:0:1::2/64")
+	lanAddr6  = netip.MustParsePrefix("fd70:0:0:1::1/64")
+	wanAddr6  = netip.MustParsePrefix("fd70:0:0:2::1/64")
+	serverUp6 = netip.MustParsePrefix("fd70:0:0:2::2/64")
 )
 
 // connect wires the three namespaces and makes only the middle one forward.
@@ -67,6 +78,34 @@ func (g *Gateway) connect() error {
 		func() error { return g.Router.route(echoNet, serverUp.Addr()) },
 		func() error { return g.Server.own(echoNet) },
 	}
+	return inOrder(steps)
+}
+
+// connect6 does the same for IPv6 on links that are there, and has it tracked.
+func (g *Gateway) connect6() error {
+	return inOrder([]func() error{
+		func() error { return g.Router.SetSysctl("net.ipv6.conf.all.forwarding", 1) },
+		// Without, a socket may bind only addresses that are listed (__inet6_bind).
+		func() error { return g.Client.SetSysctl("net.ipv6.ip_nonlocal_bind", 1) },
+		func() error { return g.Server.SetSysctl("net.ipv6.ip_nonlocal_bind", 1) },
+		func() error { return g.Router.address(lanLink, lanAddr6, clientUp6.Addr(), clientMAC) },
+		func() error { return g.Router.address(wanLink, wanAddr6, serverUp6.Addr(), serverMAC) },
+		func() error { return g.Client.address(upLink, clientUp6, lanAddr6.Addr(), lanMAC) },
+		func() error { return g.Server.address(upLink, serverUp6, wanAddr6.Addr(), wanMAC) },
+		func() error { return g.Client.route(netip.MustParsePrefix("::/0"), lanAddr6.Addr()) },
+		func() error { return g.Server.route(clientNet6, wanAddr6.Addr()) }, // not translated
+		func() error { return g.Server.route(lanAddr6.Masked(), wanAddr6.Addr()) },
+		func() error { return g.Client.own(clientNet6) },
+		func() error { return g.Router.route(clientNet6, clientUp6.Addr()) },
+		func() error { return g.Router.route(floodNet6, clientUp6.Addr()) },
+		func() error { return g.Router.route(targetNet6, serverUp6.Addr()) },
+		func() error { return g.Router.route(echoNet6, serverUp6.Addr()) },
+		func() error { return g.Server.own(echoNet6) },
+		func() error { return track6(g.Router) },
+	})
+}
+
+func inOrder(steps []func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -110,7 +149,8 @@ func (n *Namespace) address(name string, addr netip.Prefix, other netip.Addr, ma
 	if err != nil {
 		return fmt.Errorf("find link %s in %s: %w", name, n.Name, err)
 	}
-	if err := n.links.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
+	// Without IFA_F_NODAD an IPv6 address is of no use for the first second or two.
+	if err := n.links.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr), Flags: nodad(addr)}); err != nil {
 		return fmt.Errorf("add address %s to %s in %s: %w", addr, name, n.Name, err)
 	}
 	err = n.links.NeighAdd(&netlink.Neigh{
@@ -121,6 +161,14 @@ func (n *Namespace) address(name string, addr netip.Prefix, other netip.Addr, ma
 		return fmt.Errorf("add neighbour %s in %s: %w", other, n.Name, err)
 	}
 	return nil
+}
+
+// nodad is IFA_F_NODAD for an IPv6 address: nobody else can have it.
+func nodad(addr netip.Prefix) int {
+	if addr.Addr().Is6() {
+		return unix.IFA_F_NODAD
+	}
+	return 0
 }
 
 // route sends dst by way of via.
@@ -151,13 +199,4 @@ func (n *Namespace) own(prefix netip.Prefix) error {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-// nth is the n-th address of a net, which begins at n = 0 with the net's own.
-func nth(p netip.Prefix, n uint32) netip.Addr {
-	a := p.Addr().As4()
-	size := uint32(1) << (32 - p.Bits())
-	v := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
-	v += n % size
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }

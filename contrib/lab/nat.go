@@ -57,3 +57,22 @@ func ifName(name string) []byte {
 	copy(b, name)
 	return b
 }
+
+// track6 makes the namespace track IPv6: a rule that asks for a connection's state
+// does (nft_ct_get_init).
+func track6(n *Namespace) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.ns)))
+	if err != nil {
+		return fmt.Errorf("open nf_tables in %s: %w", n.Name, err)
+	}
+	table := c.AddTable(&nftables.Table{Name: "lab", Family: nftables.TableFamilyIPv6})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "track", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}}})
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("track IPv6 in %s: %w", n.Name, err)
+	}
+	return nil
+}

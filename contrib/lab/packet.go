@@ -18,15 +18,15 @@ const packetWait = 20 * time.Millisecond
 type packetSocket struct{ fd int }
 
 // openPacket opens a socket on the namespace's upLink. With a filter it receives
-// what passes; without, nothing: it is then only for sending.
-func openPacket(n *Namespace, filter []unix.SockFilter) (s *packetSocket, err error) {
+// what passes of an Ethernet type; without, nothing: it is then only for sending.
+func openPacket(n *Namespace, etherType uint16, filter []unix.SockFilter) (s *packetSocket, err error) {
 	err = n.Do(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
 		s = &packetSocket{fd}
-		return s.setup(n, filter)
+		return s.setup(n, etherType, filter)
 	})
 	if err != nil {
 		if s != nil {
@@ -38,14 +38,14 @@ func openPacket(n *Namespace, filter []unix.SockFilter) (s *packetSocket, err er
 }
 
 // setup filters before it binds, so that no other frame gets in.
-func (s *packetSocket) setup(n *Namespace, filter []unix.SockFilter) error {
+func (s *packetSocket) setup(n *Namespace, etherType uint16, filter []unix.SockFilter) error {
 	link, err := n.links.LinkByName(upLink)
 	if err != nil {
 		return err
 	}
 	at := &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index}
 	if filter != nil {
-		at.Protocol = bigEndian(unix.ETH_P_IP)
+		at.Protocol = bigEndian(etherType)
 		prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 		if err := unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
 			return fmt.Errorf("attach filter: %w", err)
@@ -70,18 +70,19 @@ func bigEndian(v uint16) uint16 {
 // frameBatch is how many frames one system call moves at most.
 const frameBatch = 128
 
-// frames is memory for a batch, laid out once for sendmmsg and recvmmsg.
+// frames is memory for a batch of one layout, laid out once for sendmmsg and
+// recvmmsg.
 type frames struct {
-	bytes [frameBatch][frameSize]byte
+	bytes [frameBatch][longFrame]byte
 	iov   [frameBatch]unix.Iovec
 	hdr   [frameBatch]unix.Mmsghdr
 }
 
-func newFrames() *frames {
+func newFrames(l *layout) *frames {
 	f := new(frames)
 	for i := range f.hdr {
 		f.iov[i].Base = &f.bytes[i][0]
-		f.iov[i].SetLen(frameSize)
+		f.iov[i].SetLen(l.size())
 		f.hdr[i].Hdr.Iov = &f.iov[i]
 		f.hdr[i].Hdr.SetIovlen(1)
 	}

@@ -28,6 +28,7 @@ func (m *milestones) last(p Pattern) *atomic.Int64 {
 // A responder answers what comes to one side of the gateway.
 type responder struct {
 	at      *Namespace
+	layout  *layout
 	filter  []unix.SockFilter
 	counted *atomic.Int64 // counts answers with flags; nil is not counted
 	flags   uint8         // of TCP; 0 in a datagram
@@ -35,20 +36,20 @@ type responder struct {
 
 // responders are those that a pattern needs. Connections need both sides; an
 // answer to a datagram asks for no other.
-func (g *Gateway) responders(p Pattern, met *milestones) []responder {
+func (g *Gateway) responders(p Pattern, l *layout, met *milestones) []responder {
 	switch p {
 	case Assured:
 		return []responder{
-			{g.Server, segments(targetNet, flagSYN), nil, 0},
-			{g.Client, segments(floodNet, flagSYN|flagACK), &met.completed, flagACK},
+			{g.Server, l, l.segments(l.target, flagSYN), nil, 0},
+			{g.Client, l, l.segments(l.flooders, flagSYN|flagACK), &met.completed, flagACK},
 		}
 	case TimedWait:
 		return []responder{
-			{g.Server, segments(targetNet, flagSYN, flagACK, flagFIN|flagACK), &met.closed, flagACK},
-			{g.Client, segments(floodNet, flagSYN|flagACK, flagFIN|flagACK), &met.completed, flagACK},
+			{g.Server, l, l.segments(l.target, flagSYN, flagACK, flagFIN|flagACK), &met.closed, flagACK},
+			{g.Client, l, l.segments(l.flooders, flagSYN|flagACK, flagFIN|flagACK), &met.completed, flagACK},
 		}
 	case UDPReplied:
-		return []responder{{g.Server, datagrams(targetNet), &met.completed, 0}}
+		return []responder{{g.Server, l, l.datagrams(l.target), &met.completed, 0}}
 	}
 	return nil
 }
@@ -62,7 +63,7 @@ func respond(all []responder) (stop func() error, err error) {
 		return group.Wait()
 	}
 	for _, r := range all {
-		s, err := openPacket(r.at, r.filter)
+		s, err := openPacket(r.at, r.layout.etherType, r.filter)
 		if err != nil {
 			return nil, errors.Join(err, stop())
 		}
@@ -76,14 +77,14 @@ func respond(all []responder) (stop func() error, err error) {
 
 // respond answers every frame that passes the socket's filter until done.
 func (r *responder) respond(s *packetSocket, done *atomic.Bool) error {
-	batch := newFrames()
+	batch := newFrames(r.layout)
 	for !done.Load() {
 		n, err := s.receive(batch)
 		if err != nil {
 			return err
 		}
 		for i := range n {
-			answer(batch.bytes[i][:])
+			r.layout.answer(batch.bytes[i][:])
 		}
 		_, err = s.send(batch, n)
 		r.count(batch, n)
@@ -105,7 +106,7 @@ func (r *responder) count(f *frames, n int) {
 	}
 	counted := int64(0)
 	for i := range n {
-		if f.taken(i) && f.bytes[i][offFlags] == r.flags {
+		if f.taken(i) && f.bytes[i][r.layout.transport+tcpFlags] == r.flags {
 			counted++
 		}
 	}
