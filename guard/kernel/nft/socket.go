@@ -26,17 +26,20 @@ const datagram = 64 << 10
 // A socket is the library's lasting one. Whoever reads through it must not do so
 // while the library does.
 type socket struct {
-	family byte // NFPROTO_*, of the table that messages are about
+	family byte   // NFPROTO_*, of the table that messages are about
+	table  string // its name
 	lib    *nftables.Conn
 	conn   *netlink.Conn
 	raw    syscall.RawConn
 	buf    []byte // of one datagram
 }
 
-// dial opens a socket in the calling thread's network namespace, for the table of
-// a family.
-func dial(family byte) (*socket, error) {
-	s := &socket{family: family, buf: make([]byte, datagram)}
+// dial opens a socket in the calling thread's network namespace, for the counting
+// table of a family.
+func dial(family byte) (*socket, error) { return dialTable(family, Name) }
+
+func dialTable(family byte, name string) (*socket, error) {
+	s := &socket{family: family, table: name, buf: make([]byte, datagram)}
 	capture := func(c *netlink.Conn) error { s.conn = c; return nil }
 	var err error
 	if s.lib, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(capture)); err != nil {
