@@ -50,6 +50,7 @@ func (r *reading) check() {
 	r.approve("grow_buckets", "ceiling", &p.GrowBuckets.Mode)
 	r.approve("limit_source", "rate", &p.LimitSource.Mode)
 	r.checkTimeouts()
+	r.checkFlows()
 }
 
 // outlasts refuses a change that would be undone before its effect is judged.

@@ -3,11 +3,13 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"syscall"
 
+	"github.com/BurntSushi/toml"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -87,7 +89,7 @@ func typeOf(m os.FileMode) string {
 // Parse reads a policy from its text; name stands for the file in problems. With
 // problems the File is [Default].
 func Parse(name string, text []byte) (File, Problems) {
-	r := reading{name: name, file: Default(), seen: map[string]value{}, bad: map[string]bool{}}
+	r := reading{name: name, file: Default(), seen: map[string]value{}, bad: map[string]bool{}, flows: map[string]place{}}
 	if len(text) > maxSize {
 		r.report(place{1, 1}, syntaxKey, errTooLarge.Error())
 		return Default(), r.problems
@@ -109,6 +111,7 @@ type reading struct {
 	draft    *draft
 	seen     map[string]value // the settings that are written, by name
 	bad      map[string]bool  // the settings and tables with a problem, also of their name
+	flows    map[string]place // where each flow stands, by name
 	problems Problems
 }
 
@@ -147,20 +150,71 @@ func (r *reading) take(d *draft) {
 // set puts one entry of the text into the File.
 func (r *reading) set(e entry) {
 	name := e.key.String()
-	s, known := settings[name]
+	put := r.setter(e.key)
 	switch {
-	case known:
+	case put != nil:
 		r.seen[name] = value{e.value, e.at}
-		if err := s.set(&r.file, e.value); err != nil {
+		if err := put(e.value); err != nil {
 			r.bad[name] = true
-			r.report(e.at, name, err.Error())
+			r.refuse(e, err)
 		}
-	case !tables[name]:
+	case !isTable(e.key):
 		r.report(e.start, name, r.unknown(e.key))
 	default:
-		if _, ok := e.value.(map[string]any); !ok {
-			r.bad[name] = true
-			r.report(e.start, name, notTable(name, e.value))
-		}
+		r.setTable(e)
 	}
+}
+
+// setter is what sets the setting of this key, nil if there is none.
+func (r *reading) setter(key toml.Key) func(v any) error {
+	if inFlow(key) {
+		if s, ok := flowSettings[key[2:].String()]; ok {
+			return func(v any) error { return s.set(r.flow(key[1]), v) }
+		}
+		return nil
+	}
+	if s, ok := settings[key.String()]; ok {
+		return func(v any) error { return s.set(&r.file, v) }
+	}
+	return nil
+}
+
+// refuse reports what is wrong with a value, or with each of those in a list.
+func (r *reading) refuse(e entry, err error) {
+	var items itemErrors
+	if !errors.As(err, &items) {
+		r.report(e.at, e.key.String(), err.Error())
+		return
+	}
+	for _, item := range items {
+		r.report(e.item(item.index), e.key.String(), item.err.Error())
+	}
+}
+
+// setTable takes what stands for a table.
+func (r *reading) setTable(e entry) {
+	name := e.key.String()
+	switch _, ok := e.value.(map[string]any); {
+	case !ok:
+		r.bad[name] = true
+		r.report(e.start, name, notTable(e.key, e.value))
+	case isFlow(e.key):
+		r.addFlow(e)
+	}
+}
+
+// notTable says how a table is written in whose place something else stands.
+func notTable(key toml.Key, v any) string {
+	write := fmt.Sprintf("[%s] on a line of its own", key)
+	switch {
+	case key.String() == bypassTable:
+		write = fmt.Sprintf("[%s] on a line of its own, with a name of yours", flowTable(anyFlow))
+	case isFlow(key):
+		if _, ok := flowSettings[key[1]]; ok {
+			return fmt.Sprintf("belongs to a flow: write [%s] above it, with a name of yours", flowTable(anyFlow))
+		}
+	case len(key) > 1:
+		write = writeFloor(v)
+	}
+	return fmt.Sprintf("is a table: want %s, got %s", write, describe(v))
 }

@@ -42,7 +42,8 @@ const (
 var (
 	starts   = regexp.MustCompile(`^\s*(\[{1,2}[^\[\],]+\]{1,2}\s*(#.*)?$|["'\w.-]+\s*=)`) // a line that begins something
 	header   = regexp.MustCompile(`^\s*\[+\s*["']?([\w-]+)["']?(\s*\.\s*["']?([\w-]+))?`)
-	unquoted = regexp.MustCompile(`=\s*([\w./+-]*[A-Za-z/%][\w./%+-]*)\s*([#,}]|$)`)
+	unquoted = regexp.MustCompile(`^[\w./:%+-]*([A-Za-z/:%]|\d-\d|\.\d+\.)[\w./:%+-]*$`) // a text, not a number
+	notValue = regexp.MustCompile(`^(expected|[Ii]nvalid (float|integer|datetime))`)
 	twice    = regexp.MustCompile(`^Key '(.+)' (has already been defined|was already created)`)
 )
 
@@ -176,27 +177,36 @@ func (d *draft) fix(err error) error {
 // note records a fault found at a place, of something that begins on line first.
 func (d *draft) note(at place, first int, message string) {
 	f := fault{at, syntaxKey, message}
-	text := bareText(d.lines[first], at.col)
+	text := bareText(d.lines[at.line-1], at.col, first < at.line-1)
 	switch again := twice.FindStringSubmatch(message); {
 	case again != nil:
 		f.key = again[1]
+	case text != "" && notValue.MatchString(message):
+		f.message = fmt.Sprintf("text needs quotes: write %q", text)
 	case first < at.line-1:
 		f.at = place{first + 1, 1 + valueIn(d.lines[first])}
 		f.message = fmt.Sprintf("what begins here isn't closed, or goes wrong on line %d: %s", at.line, message)
-	case text != "" && strings.HasPrefix(message, "expected"):
-		f.message = fmt.Sprintf("text needs quotes: write %q", text)
 	}
 	d.faults = append(d.faults, f)
 }
 
-// bareText is the value without quotes around a column of a line, or "".
-func bareText(line string, col int) string {
-	for _, at := range unquoted.FindAllStringSubmatchIndex(line, -1) {
-		if at[2] < col && col <= at[3] {
-			return line[at[2]:at[3]]
-		}
+// bareText is the value without quotes around a column of a line, or "". inside says
+// that the line is in a list which began before it.
+func bareText(line string, col int, inside bool) string {
+	const within = "=[, \t"
+	at := min(col-1, len(line))
+	begin := 1 + strings.LastIndexAny(line[:at], within)
+	end := len(line)
+	if i := strings.IndexAny(line[begin:], ",]}# \t"); i >= 0 {
+		end = begin + i
 	}
-	return ""
+	before, after := strings.TrimSpace(line[:begin]), strings.TrimSpace(line[end:])
+	follows := inside && before == "" || (inside || strings.Contains(before, "=")) && strings.ContainsAny(before[max(0, len(before)-1):], within)
+	ends := after == "" || strings.Contains(",]}#", after[:1])
+	if !follows || !ends || !unquoted.MatchString(line[begin:end]) {
+		return ""
+	}
+	return line[begin:end]
 }
 
 // valueIn is the index of the value in a line, or 0.
@@ -223,11 +233,11 @@ func (d *draft) opening(line int) (int, bool) {
 func (d *draft) fixSection(first int) {
 	end := d.next(first+1, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "[") })
 	name := tableIn(d.lines[first])
-	if !tables[name] {
+	if !isTable(name) {
 		d.blank(first, end)
 		return
 	}
-	d.lines[first] = "[" + name + "]"
+	d.lines[first] = "[" + name.String() + "]"
 	if _, err := decode(strings.Join(d.lines[:first+1], "\n"), &map[string]any{}); err == nil {
 		return
 	}
@@ -237,15 +247,15 @@ func (d *draft) fixSection(first int) {
 }
 
 // tableIn is the name of a table in its header, which may be faulty.
-func tableIn(line string) string {
+func tableIn(line string) toml.Key {
 	m := header.FindStringSubmatch(line)
 	switch {
 	case m == nil:
-		return ""
+		return nil
 	case m[3] == "":
-		return m[1]
+		return toml.Key{m[1]}
 	}
-	return m[1] + "." + m[3]
+	return toml.Key{m[1], m[3]}
 }
 
 // next is the first line from i on that is as wanted, or the end.
@@ -264,7 +274,7 @@ func (d *draft) blank(from, to int) {
 
 // mentions reports whether a line that was taken out may have held the setting.
 func (d *draft) mentions(name string) bool {
-	_, key := settings[name].split()
+	_, key := cutLast(name)
 	word := regexp.MustCompile(`\b` + regexp.QuoteMeta(key) + `\b`)
 	return slices.ContainsFunc(d.lost, word.MatchString)
 }

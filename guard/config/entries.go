@@ -25,10 +25,12 @@ func locate(text string, offset int) place {
 
 // An entry is a key of the text: a setting, a table, or neither.
 type entry struct {
-	key   toml.Key
-	value any
-	start place // of the key
-	at    place // of the value
+	key    toml.Key
+	value  any
+	start  place  // of the key
+	at     place  // of the value
+	text   string // in which it stands
+	offset int    // of the value in it
 }
 
 // parse returns the entries of a text in its order. Only what stands at the top
@@ -68,12 +70,11 @@ type walker struct {
 
 func (w *walker) walk(table toml.Key, in map[string]toml.Primitive) {
 	for name, p := range in {
-		e := entry{key: append(slices.Clone(table), name)}
-		offset := -1
-		e.value, offset = w.look(p)
-		e.at, e.start = w.places(name, offset)
+		e := entry{key: append(slices.Clone(table), name), text: w.text}
+		e.value, e.offset = w.look(p)
+		e.find()
 		w.entries = append(w.entries, e)
-		if tables[e.key.String()] {
+		if isTable(e.key) {
 			w.walk(e.key, w.children(p))
 		}
 	}
@@ -117,22 +118,25 @@ func (w *walker) children(p toml.Primitive) map[string]toml.Primitive {
 	return in
 }
 
-// places turns the offset of a value as the parser gives it, after the opening
-// quotes or brace, into the places of the value and of its key. What stands in an
+// find turns the offset of a value as the parser gives it, after the opening quotes,
+// bracket or brace, into the places of the value and of its key. What stands in an
 // inline table has the place of its key alone.
-func (w *walker) places(name string, offset int) (value, key place) {
-	for i := 0; i < 3 && offset > 0 && strings.IndexByte(`"'`, w.text[offset-1]) >= 0; i++ {
-		offset--
+func (e *entry) find() {
+	for i := 0; i < 3 && e.offset > 0 && strings.IndexByte(`"'`, e.text[e.offset-1]) >= 0; i++ {
+		e.offset--
 	}
-	line := strings.LastIndexByte(w.text[:offset], '\n') + 1
-	before := w.text[line:offset]
-	if outside, ok := strings.CutSuffix(before, "{"); ok && strings.Contains(outside, name) {
+	if _, ok := e.value.([]any); ok && e.offset > 0 && e.text[e.offset-1] == '[' {
+		e.offset--
+	}
+	line := strings.LastIndexByte(e.text[:e.offset], '\n') + 1
+	before := e.text[line:e.offset]
+	if outside, ok := strings.CutSuffix(before, "{"); ok && strings.Contains(outside, e.key[len(e.key)-1]) {
 		before = outside
-		offset--
+		e.offset--
 	}
-	value, key = locate(w.text, offset), locate(w.text, offset)
+	e.at = locate(e.text, e.offset)
+	e.start = e.at
 	if strings.Contains(before, "=") && !strings.Contains(before, "{") {
-		key.col = 1 + len(before) - len(strings.TrimLeft(before, " \t"))
+		e.start.col = 1 + len(before) - len(strings.TrimLeft(before, " \t"))
 	}
-	return value, key
 }

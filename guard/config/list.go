@@ -1,59 +1,125 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
-	"strconv"
+	"regexp"
+	"slices"
 	"strings"
 )
 
-// maxPrefixes is how many addresses and prefixes a list may hold.
-const maxPrefixes = 256
-
-// listOf is a list of lo to hi values of a kind; one is what people call it. An
-// empty list is nil.
-func listOf[T any](lo, hi int, one string, kind func(any) (T, error)) func(any) ([]T, error) {
+// listOf is a list of at most so many values of a kind, such as the example. An empty
+// one is nil.
+func listOf[T any](most int, example string, kind func(any) (T, error)) func(any) ([]T, error) {
 	return func(v any) (all []T, err error) {
 		in, ok := v.([]any)
-		if !ok {
-			return nil, notList(v, one, kind)
+		switch {
+		case !ok:
+			return nil, notList(v, example, kind)
+		case len(in) > most:
+			return nil, fmt.Errorf("takes %d values at most, got %d", most, len(in))
 		}
-		if len(in) < lo || len(in) > hi {
-			return nil, fmt.Errorf("must hold from %d to %d, got %d", lo, hi, len(in))
-		}
-		for _, v := range in {
+		var wrong itemErrors
+		for i, v := range in {
 			value, err := kind(v)
 			if err != nil {
-				return nil, err
+				wrong = append(wrong, itemError{i, err})
 			}
 			all = append(all, value)
+		}
+		if len(wrong) > 0 {
+			return nil, wrong
 		}
 		return all, nil
 	}
 }
 
 // notList says how the list is written in whose place something else stands.
-func notList[T any](v any, one string, kind func(any) (T, error)) error {
+func notList[T any](v any, example string, kind func(any) (T, error)) error {
 	if _, err := kind(v); err == nil {
 		text, _ := strings.CutPrefix(describe(v), "the number ")
 		return fmt.Errorf("is a list: write [%s]", text)
 	}
-	return fmt.Errorf("want a list, each %s, got %s", one, describe(v))
+	return fmt.Errorf("want a list such as [%s], got %s", example, describe(v))
 }
 
-// aPrefix is a network, or an address as the network of it alone.
-func aPrefix(v any) (netip.Prefix, error) {
-	s, ok := v.(string)
-	if addr, err := netip.ParseAddr(s); ok && err == nil && addr.Zone() == "" && !addr.Is4In6() {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
+// some is a list that is not empty and no two values of which overlap: the kernel
+// takes no such intervals in a set. clash is what is wrong with two values, nil if
+// nothing is.
+func some[T any](list func(any) ([]T, error), clash func(a, b T) error) func(any) ([]T, error) {
+	return func(v any) ([]T, error) {
+		all, err := list(v)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
+			return nil, errors.New("must not be empty")
+		}
+		var wrong itemErrors
+		for i, a := range all {
+			before := slices.IndexFunc(all[:i], func(b T) bool { return clash(a, b) != nil })
+			if before >= 0 {
+				wrong = append(wrong, itemError{i, clash(a, all[before])})
+			}
+		}
+		if len(wrong) > 0 {
+			return nil, wrong
+		}
+		return all, nil
 	}
-	p, err := netip.ParsePrefix(s)
-	switch {
-	case !ok || err != nil || p.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf(`want an address or prefix such as "10.0.0.0/8" or "2001:db8::1", got %s`, describe(v))
-	case p != p.Masked():
-		return netip.Prefix{}, fmt.Errorf("%s has bits beyond its /%d: write %q for the network, or %q for the address",
-			strconv.Quote(s), p.Bits(), p.Masked(), p.Addr())
+}
+
+// An itemError is what is wrong with one value of a list.
+type itemError struct {
+	index int
+	err   error
+}
+
+// itemErrors are all that is wrong with the values of a list, in its order.
+type itemErrors []itemError
+
+func (e itemErrors) Error() string { return e[0].err.Error() }
+
+// token is what a list is made of: comments, texts, brackets and commas, and what
+// stands between those.
+var token = regexp.MustCompile(`(?s)#[^\n]*|""".*?"""|'''.*?'''|"(?:\\.|[^"\\])*"|'[^']*'|[][{},]|[^][{},#"'\s]+`)
+
+// item is the place of a value in the list that the entry is, or that of the list.
+func (e entry) item(index int) place {
+	depth, next := 0, true
+	for at := e.offset; ; {
+		span := token.FindStringIndex(e.text[at:])
+		if span == nil {
+			return e.at
+		}
+		begin := at + span[0]
+		at += span[1]
+		switch c := e.text[begin]; {
+		case c == '#':
+		case c == ',' && depth == 1:
+			next = true
+		case depth == 1 && next && c != ']':
+			if index == 0 {
+				return locate(e.text, begin)
+			}
+			index, next = index-1, false
+			depth += opens(c)
+		default:
+			depth += opens(c)
+		}
+		if depth < 0 {
+			return e.at
+		}
 	}
-	return p, nil
+}
+
+// opens is by how much a byte takes lists and tables deeper.
+func opens(c byte) int {
+	switch c {
+	case '[', '{':
+		return 1
+	case ']', '}':
+		return -1
+	}
+	return 0
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func Nearest(unknown string, known []string) string {
 // meant is not missing: its problem is the name.
 func (r *reading) unknown(key toml.Key) string {
 	name, table := key[len(key)-1], key[:len(key)-1]
-	known := names(table.String())
+	known := names(generic(table))
 	if n := meant(name, known); n != "" {
 		r.bad[append(slices.Clone(table), n).String()] = true
 		return fmt.Sprintf("unknown; did you mean %q?", n)
@@ -43,21 +44,30 @@ func (r *reading) unknown(key toml.Key) string {
 
 // meant is the nearest of the known words, or the only one of which unknown is
 // the end or which is the end of unknown: a timeout has a long name in sysctl and
-// a short one in speech.
+// a short one in speech. Otherwise it is the only one with which unknown begins.
 func meant(unknown string, known []string) string {
 	if n := Nearest(unknown, known); n != "" {
 		return n
 	}
-	var ends []string
-	for _, k := range known {
-		if strings.HasSuffix(k, "_"+unknown) || strings.HasSuffix(unknown, "_"+k) {
-			ends = append(ends, k)
+	ends := only(known, func(k string) bool {
+		return strings.HasSuffix(k, "_"+unknown) || strings.HasSuffix(unknown, "_"+k)
+	})
+	begins := only(known, func(k string) bool { return len(k) > 3 && strings.HasPrefix(unknown, k) })
+	return cmp.Or(ends, begins)
+}
+
+// only is the word that is as asked, "" if none is or several are.
+func only(words []string, is func(string) bool) (found string) {
+	for _, w := range words {
+		switch {
+		case !is(w):
+		case found != "":
+			return ""
+		default:
+			found = w
 		}
 	}
-	if len(ends) != 1 {
-		return ""
-	}
-	return ends[0]
+	return found
 }
 
 // few lists words, as many as fit into a line.
@@ -68,6 +78,9 @@ func few(words []string) string {
 		size += len(words[n]) + len(", ")
 		n++
 	}
+	if n == len(words)-1 {
+		n++ // it takes no more room than to say so
+	}
 	list := strings.Join(words[:n], ", ")
 	if n < len(words) {
 		list += fmt.Sprintf(" and %d more", len(words)-n)
@@ -77,13 +90,13 @@ func few(words []string) string {
 
 // names lists what may stand in a table, "" being the top of the file.
 func names(table string) (in []string) {
-	for _, s := range schema {
-		full := s.name
+	for _, full := range known {
+		rest := full
 		if table != "" {
-			full, _ = strings.CutPrefix(s.name, table+".")
+			rest, _ = strings.CutPrefix(full, table+".")
 		}
-		name, _, _ := strings.Cut(full, ".")
-		if (table == "" || full != s.name) && !slices.Contains(in, name) {
+		name, _, _ := strings.Cut(rest, ".")
+		if (table == "" || rest != full) && !slices.Contains(in, name) {
 			in = append(in, name)
 		}
 	}
@@ -92,8 +105,8 @@ func names(table string) (in []string) {
 
 // bearing lists the settings and tables of all tables that have this name.
 func bearing(name string) (all []string) {
-	for _, s := range schema {
-		for full := s.name; full != ""; full, _ = cutLast(full) {
+	for _, full := range known {
+		for ; full != ""; full, _ = cutLast(full) {
 			if _, n := cutLast(full); n == name && !slices.Contains(all, full) {
 				all = append(all, full)
 			}

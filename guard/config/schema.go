@@ -9,15 +9,12 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// A setting is one key of the policy file.
-type setting struct {
-	name  string                     // dotted
-	field func(f *File) any          // pointer to what it sets, nil for what only check asks for
-	set   func(f *File, v any) error // v is as the TOML parser gives it
+// A setting is one key of the policy file, of a File or of each flow in it.
+type setting[T any] struct {
+	name  string                   // dotted; in flowSchema without the flow's table
+	field func(in *T) any          // pointer to what it sets, nil for what only check asks for
+	set   func(in *T, v any) error // v is as the TOML parser gives it
 }
-
-// split parts the name into table and key.
-func (s setting) split() (table, name string) { return cutLast(s.name) }
 
 // cutLast parts a dotted name at its last dot: into a table, "" being the top of
 // the file, and what stands in it.
@@ -27,14 +24,14 @@ func cutLast(full string) (table, name string) {
 }
 
 // key is the setting of one field, of one kind.
-func key[T any](name string, field func(*File) *T, kind func(any) (T, error)) setting {
-	return setting{
+func key[T, V any](name string, field func(*T) *V, kind func(any) (V, error)) setting[T] {
+	return setting[T]{
 		name:  name,
-		field: func(f *File) any { return field(f) },
-		set: func(f *File, v any) error {
-			t, err := kind(v)
+		field: func(in *T) any { return field(in) },
+		set: func(in *T, v any) error {
+			value, err := kind(v)
 			if err == nil {
-				*field(f) = t
+				*field(in) = value
 			}
 			return err
 		},
@@ -52,7 +49,7 @@ const (
 
 // schema holds every key of the file once. The bounds keep out slips of the
 // hand and what would make a rule meaningless, not bad judgement.
-var schema = slices.Concat([]setting{
+var schema = slices.Concat([]setting[File]{
 	{name: versionKey, set: setVersion},
 	key("mode", func(f *File) *mode { return &f.Policy.Mode }, aMode),
 	// Shorter, a guardian that has no CPU for a moment would let go of what it holds.
@@ -115,7 +112,7 @@ var schema = slices.Concat([]setting{
 	key("shorten_timeouts.hold", func(f *File) *span { return &f.Policy.ShortenTimeouts.Hold }, duration(time.Second, month)),
 	key("shorten_timeouts.check", func(f *File) *span { return &f.Policy.ShortenTimeouts.Check }, duration(time.Second, day)),
 	{name: belowRFCKey, set: setBelowRFC},
-}, timeoutSettings(), []setting{
+}, timeoutSettings(), []setting[File]{
 	key("limit_source.mode", func(f *File) *mode { return &f.Policy.LimitSource.Mode }, aMode),
 	key("limit_source.rate", func(f *File) *int { return &f.Policy.LimitSource.Rate }, whole(1, 1_000_000)),
 	key("limit_source.burst", func(f *File) *int { return &f.Policy.LimitSource.Burst }, whole(1, 1_000_000)),
@@ -125,23 +122,46 @@ var schema = slices.Concat([]setting{
 	key("limit_source.ipv4_prefix", func(f *File) *int { return &f.Policy.LimitSource.IPv4Bits }, whole(8, 32)),
 	// A site has a /48, and a provider a /32.
 	key("limit_source.ipv6_prefix", func(f *File) *int { return &f.Policy.LimitSource.IPv6Bits }, whole(32, 128)),
-	key("limit_source.allow", func(f *File) *[]netip.Prefix { return &f.Policy.LimitSource.Allow }, listOf(0, maxPrefixes, "an address or prefix", aPrefix)),
+	key("limit_source.allow", func(f *File) *[]netip.Prefix { return &f.Policy.LimitSource.Allow }, prefixes),
 	key("limit_source.hold", func(f *File) *span { return &f.Policy.LimitSource.Hold }, duration(time.Second, month)),
 	key("limit_source.check", func(f *File) *span { return &f.Policy.LimitSource.Check }, duration(time.Second, day)),
 	key("limit_source.escalation", func(f *File) *escalation { return &f.Policy.LimitSource.Escalation }, anEscalation),
 	key("limit_source.escalate_after", func(f *File) *int { return &f.Policy.LimitSource.EscalateAfter }, whole(1, 1000)),
 })
 
-// settings and tables are the schema by name.
-var settings, tables = index()
+// settings and flowSettings are the schemas by name. known are the names of both in
+// full, a flow's with anyFlow for its own name, and tables those they stand in.
+var (
+	settings     = byName(schema)
+	flowSettings = byName(flowSchema)
+	known        = inFull()
+	tables       = tablesOf(known)
+)
 
-func index() (map[string]setting, map[string]bool) {
-	s, t := map[string]setting{}, map[string]bool{}
-	for _, key := range schema {
-		s[key.name] = key
-		for table, _ := key.split(); table != ""; table, _ = cutLast(table) {
-			t[table] = true
+func byName[T any](schema []setting[T]) map[string]setting[T] {
+	all := map[string]setting[T]{}
+	for _, s := range schema {
+		all[s.name] = s
+	}
+	return all
+}
+
+func inFull() (all []string) {
+	for _, s := range schema {
+		all = append(all, s.name)
+	}
+	for _, s := range flowSchema {
+		all = append(all, flowTable(anyFlow)+"."+s.name)
+	}
+	return all
+}
+
+func tablesOf(names []string) map[string]bool {
+	all := map[string]bool{}
+	for _, name := range names {
+		for table, _ := cutLast(name); table != ""; table, _ = cutLast(table) {
+			all[table] = true
 		}
 	}
-	return s, t
+	return all
 }

@@ -23,8 +23,20 @@ func TestSchemaMirrorsFile(t *testing.T) {
 	var f File
 	want := fields("", reflect.ValueOf(&f).Elem())
 	delete(want, "hash")
-	delete(want, "bypass")
+	delete(want, bypassTable)
 	want[versionKey], want[belowRFCKey] = nil, nil
+	mirrors(t, schema, &f, want)
+}
+
+// Every field of a flow but its name has one, too.
+func TestFlowSchemaMirrorsFlow(t *testing.T) {
+	var f policy.Flow
+	want := fields("", reflect.ValueOf(&f).Elem())
+	delete(want, "name")
+	mirrors(t, flowSchema, &f, want)
+}
+
+func mirrors[T any](t *testing.T, schema []setting[T], in *T, want map[string]any) {
 	for _, s := range schema {
 		field, ok := want[s.name]
 		if !ok {
@@ -32,7 +44,7 @@ func TestSchemaMirrorsFile(t *testing.T) {
 			continue
 		}
 		delete(want, s.name)
-		if s.field != nil && s.field(&f) != field {
+		if s.field != nil && s.field(in) != field {
 			t.Errorf("%s sets another field", s.name)
 		}
 	}

@@ -22,7 +22,7 @@ var aFloor = seconds(time.Second, month)
 func timeoutTable(t policy.Timeout) string { return timeoutsTable + "." + t.String() }
 
 // timeoutSettings are the keys of all timeouts: each has a table of its own.
-func timeoutSettings() (all []setting) {
+func timeoutSettings() (all []setting[File]) {
 	for t := range policy.Timeouts {
 		all = append(all,
 			key(timeoutTable(t)+".floor", func(f *File) *span { return &f.Policy.ShortenTimeouts.Floors[t].Floor }, aFloor),
@@ -42,12 +42,9 @@ func seconds(lo, hi span) func(any) (span, error) {
 	}
 }
 
-// notTable says how a table is written in whose place something else stands. That
-// of a timeout fits on a line, with the floor that was meant if one was.
-func notTable(name string, v any) string {
-	if parent, _ := cutLast(name); parent == "" {
-		return fmt.Sprintf("is a table: want [%s] on a line of its own, got %s", name, describe(v))
-	}
+// writeFloor says how the table of a timeout is written in whose place something else
+// stands: on a line, with the floor that was meant if one was.
+func writeFloor(v any) string {
 	floor := "10s"
 	n, _ := digits(v)
 	text, _ := v.(string)
@@ -56,7 +53,7 @@ func notTable(name string, v any) string {
 			floor = meant
 		}
 	}
-	return fmt.Sprintf("is a table: want { floor = %q }, got %s", floor, describe(v))
+	return fmt.Sprintf("{ floor = %q }", floor)
 }
 
 // setBelowRFC takes what lets checkRFC pass and sets nothing: once the floors have
