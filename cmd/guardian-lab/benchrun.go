@@ -16,7 +16,7 @@ func eachWithGateway(cmd *cobra.Command, cases []int, sizes func(int) lab.Sizes,
 	measure func(context.Context, *lab.Gateway, int) error,
 ) error {
 	for _, c := range cases {
-		err := withGateway(cmd, sizes(c), func(ctx context.Context, g *lab.Gateway) error { return measure(ctx, g, c) })
+		err := withGateway(cmd, lab.Options{}, sizes(c), func(ctx context.Context, g *lab.Gateway) error { return measure(ctx, g, c) })
 		if err != nil {
 			return err
 		}

@@ -103,7 +103,7 @@ func fill(cmd *cobra.Command, f fillFlags) error {
 	if err != nil {
 		return program.Misuse("%w", err)
 	}
-	return withGateway(cmd, f.sizes, func(ctx context.Context, g *lab.Gateway) error {
+	return withGateway(cmd, lab.Options{}, f.sizes, func(ctx context.Context, g *lab.Gateway) error {
 		r, err := g.Fill(ctx, mix...)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ func maxFlag(cmd *cobra.Command, to *int) {
 
 // withGateway runs fn with a gateway and those sizes that are not 0, and takes both
 // back whatever fn does.
-func withGateway(cmd *cobra.Command, sizes lab.Sizes, fn func(context.Context, *lab.Gateway) error) (err error) {
+func withGateway(cmd *cobra.Command, opts lab.Options, sizes lab.Sizes, fn func(context.Context, *lab.Gateway) error) (err error) {
 	ctx := cmd.Context()
 	if sizes.Max < 0 || sizes.Buckets < 0 {
 		return program.Misuse("max of %d, buckets of %d", sizes.Max, sizes.Buckets)
@@ -35,7 +35,7 @@ func withGateway(cmd *cobra.Command, sizes lab.Sizes, fn func(context.Context, *
 			err = errors.Join(err, undo)
 		}()
 	}
-	g, err := lab.NewGateway(lab.Options{})
+	g, err := lab.NewGateway(opts)
 	if err != nil {
 		return err
 	}

@@ -92,6 +92,11 @@ func TestUsage(t *testing.T) {
 		{"flood --rate -1", program.Misused},
 		{"flood --tuples -1", program.Misused},
 		{"flood --for 0s", program.Misused},
+		{"flood --sources -1", program.Misused},
+		{"flood --from nowhere", program.Misused},
+		{"flood --from 192.0.2.1", program.Misused},
+		{"flood --from 10.77.0.1", program.Misused}, // and the pattern is answered
+		{"flood --ipv6 --from 10.78.0.1", program.Misused},
 		{"flood --tcp -1", program.Misused},
 		{"bench", program.Done},
 		{"bench nonsense", program.Misused},
@@ -237,6 +242,8 @@ func TestRootFloodPrintsWhatItSent(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
 		{"udp-replied", ", 500 completed; 500 entries"},
 		{"time-wait --tuples 100", ", 500 completed, 500 closed; 100 entries"},
+		{"udp-replied --ipv6", ", 500 completed; 500 entries"},
+		{"half-open --from 10.77.0.9", ", 0 completed; 500 entries"},
 	} {
 		var stdout, stderr bytes.Buffer
 		args := strings.Fields("flood --rate 1000 --count 500 --udp 0 --tcp 0 --pattern " + tc.args)

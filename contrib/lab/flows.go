@@ -40,6 +40,12 @@ func (f Flood) resolved() (Flood, error) {
 	return f, nil
 }
 
+// Check says what of a flood can't be done.
+func (f Flood) Check() error {
+	_, err := f.resolved()
+	return err
+}
+
 // checkSources lets a flood come from where it is routed back to, and from a stack
 // that would take part only if nothing comes back.
 func (f *Flood) checkSources() error {
