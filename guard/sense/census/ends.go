@@ -36,7 +36,7 @@ type waiting struct {
 func (t *tally) addEnds(e *ctnetlink.Entry) {
 	w := &t.ends.waiting[t.ends.waits]
 	w.take(e)
-	w.prepare(&t.ends.hasher)
+	w.prepare(&t.ends.hasher, &t.networks)
 	if t.ends.waits++; t.ends.waits == batch {
 		t.settle()
 	}
@@ -48,10 +48,8 @@ func (w *waiting) take(e *ctnetlink.Entry) {
 }
 
 // prepare makes of an entry what it is counted by, and hashes that.
-func (w *waiting) prepare(h *hasher) {
-	if w.Family == unix.AF_INET6 {
-		clear(w.Orig.Src[8:])
-	}
+func (w *waiting) prepare(h *hasher, n *networks) {
+	n.mask(&w.Orig.Src, w.Family)
 	if w.Proto == unix.IPPROTO_GRE {
 		w.Orig.DstPort = 0 // its key is that of a call, not of a service
 	}

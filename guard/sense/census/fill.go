@@ -1,7 +1,6 @@
 package census
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
@@ -15,6 +14,7 @@ const naturalPorts = 64512
 // fill writes what was counted into a report, as figures of that scale.
 func (t *tally) fill(r *Report, s scale) {
 	r.Read, r.Table, r.Full = s.read, s.table, s.read == s.table
+	r.IPv4Bits, r.IPv6Bits = t.networks.ipv4, t.networks.ipv6
 	t.fillKinds(r, s)
 	t.fillLists(r, s)
 	r.Protocols = named(s, t.protocols[:], protocolName)
@@ -56,7 +56,7 @@ func (t *tally) fillLists(r *Report, s scale) {
 	t.settle()
 	r.Sources, r.Destinations, r.Services, r.Pools = []Source{}, []Address{}, []Service{}, []Pool{}
 	for _, at := range top(t.sources) {
-		r.Sources = append(r.Sources, Source{prefix(at.key), figureOf(s, t.sources, at)})
+		r.Sources = append(r.Sources, Source{t.networks.prefix(at.key), figureOf(s, t.sources, at)})
 	}
 	for _, at := range top(t.destinations) {
 		r.Destinations = append(r.Destinations, Address{at.key.Netip(), figureOf(s, t.destinations, at)})
@@ -80,16 +80,6 @@ func (t *tally) fillLists(r *Report, s scale) {
 // figureOf is the figure of a key that a sketch has counted.
 func figureOf[K comparable](s scale, of *sketch[K], at counted[K]) Figure {
 	return s.listed(int(at.count), int(of.offset))
-}
-
-// prefix is that of a source: all of an IPv4 address, or the network of an IPv6
-// one.
-func prefix(source ctnetlink.Addr) netip.Prefix {
-	addr := source.Netip()
-	if addr.Is4() {
-		return netip.PrefixFrom(addr, 32)
-	}
-	return netip.PrefixFrom(addr, 64)
 }
 
 // named are the rows of what is counted by number, without empty ones.

@@ -86,7 +86,7 @@ func TestHashTellsApart(t *testing.T) {
 // What waits is hashed as what it is counted under: where two entries have a key in
 // common they have its hash in common, and only there.
 func TestWaitingHashesKeys(t *testing.T) {
-	h := newHasher()
+	h, n := newHasher(), newNetworks(0, 0)
 	type keys struct {
 		source, destination ctnetlink.Addr
 		service             service
@@ -97,7 +97,7 @@ func TestWaitingHashesKeys(t *testing.T) {
 	for _, e := range traffic(12, 20_000) {
 		var w waiting
 		w.take(&e)
-		w.prepare(&h)
+		w.prepare(&h, &n)
 		k := keys{source: w.Orig.Src, destination: w.Orig.Dst}
 		w.to(&k.service)
 		w.from(&k.pool)

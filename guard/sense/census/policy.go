@@ -70,13 +70,13 @@ type Growth struct {
 
 // Grown returns the growth of each source in the list of the later of two reports,
 // fastest first. It returns nothing for reports that can't be compared: of another
-// depth or drill-down, or not one after the other.
+// depth or drill-down, of sources of another length, or not one after the other.
 //
 // A source that the earlier list does not have held no more than the last one
 // there, and is taken to have held that much: it may have grown faster.
 func Grown(before, after *Report) (list []Growth) {
 	seconds := (after.At - before.At).Seconds()
-	if seconds <= 0 || before.Full != after.Full || before.Source != after.Source {
+	if seconds <= 0 || !before.comparable(after) {
 		return nil
 	}
 	held := map[netip.Prefix]int{}
@@ -92,6 +92,11 @@ func Grown(before, after *Report) (list []Growth) {
 	}
 	slices.SortStableFunc(list, func(a, b Growth) int { return cmp.Compare(b.Rate, a.Rate) })
 	return list
+}
+
+// comparable reports whether both reports count the same.
+func (r *Report) comparable(with *Report) bool {
+	return r.Full == with.Full && r.Source == with.Source && r.IPv4Bits == with.IPv4Bits && r.IPv6Bits == with.IPv6Bits
 }
 
 // unlisted is how many entries a source that is not in the list has at most, by

@@ -111,6 +111,8 @@ func TestGrownRefusesWhatCannotBeCompared(t *testing.T) {
 		"the wrong way round": func(a, b *Report) { a.At, b.At = b.At, a.At },
 		"another depth":       func(a, _ *Report) { a.Full = true },
 		"another drill-down":  func(_, b *Report) { b.Source = "10.0.0.0/8" },
+		"other networks":      func(_, b *Report) { b.IPv4Bits = 24 },
+		"other IPv6 networks": func(_, b *Report) { b.IPv6Bits = 56 },
 	} {
 		a, b := good()
 		spoil(a, b)

@@ -20,6 +20,8 @@ type Report struct {
 	Source  string        `json:"source"`  // prefix of the drill-down, empty for the whole table
 	Assured Figure        `json:"assured"` // both directions seen, never evicted early
 
+	IPv4Bits, IPv6Bits int `json:"-"` // how long a prefix one source is
+
 	Unreplied Figure `json:"unreplied"` // no packet came back yet
 	SNAT      Figure `json:"snat"`
 	DNAT      Figure `json:"dnat"`
@@ -60,7 +62,7 @@ type Figure struct {
 	Share   float64 `json:"share"` // Entries of the table, 0–1
 }
 
-// A Source is where entries come from: one IPv4 address or one IPv6 /64.
+// A Source is where entries come from: one prefix of the length that was asked for.
 type Source struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Figure

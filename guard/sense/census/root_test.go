@@ -292,6 +292,45 @@ func TestRootDrillDown(t *testing.T) {
 	}
 }
 
+// Sources are networks of the length that was asked for.
+func TestRootSourcesOfOtherLengths(t *testing.T) {
+	g := gateway(t)
+	mix := []lab.Entries{
+		{Count: 2000, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Sources: 700},
+		{Count: 500, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Sources: 3, FirstSource: 4000},
+		{Count: 1500, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Sources: 600, Family: 6},
+	}
+	fill(t, g, mix...)
+	for _, bits := range [][2]int{{24, 56}, {8, 32}, {32, 128}} {
+		want := map[netip.Prefix]int{}
+		if err := lab.Each(func(e lab.Entry) {
+			length := bits[0]
+			if e.Orig.Src.Is6() {
+				length = bits[1]
+			}
+			want[netip.PrefixFrom(e.Orig.Src, length).Masked()]++
+		}, mix...); err != nil {
+			t.Fatal(err)
+		}
+		r := take(t, g, census.Options{IPv4Bits: bits[0], IPv6Bits: bits[1]})
+		total := 0
+		for _, s := range r.Sources {
+			if want[s.Prefix] != s.Entries {
+				t.Errorf("%s has %d, want %d", s.Prefix, s.Entries, want[s.Prefix])
+			}
+			total += s.Entries
+		}
+		if len(r.Sources) != min(len(want), census.Rows) || len(want) <= census.Rows && total != 4000 {
+			t.Errorf("by /%d and /%d: %d sources with %d entries, want %d", bits[0], bits[1], len(r.Sources), total, len(want))
+		}
+	}
+	for _, o := range []census.Options{{IPv4Bits: 33}, {IPv6Bits: 129}, {IPv4Bits: -1}, {IPv6Bits: -64}} {
+		if r, err := census.Take(t.Context(), o); err == nil {
+			t.Errorf("%+v: a census of %d sources", o, len(r.Sources))
+		}
+	}
+}
+
 // Of a hundred tables, the sample of each is right about all kinds of rows at
 // least 95 times.
 func TestRootSamplesCoverTheTruth(t *testing.T) {

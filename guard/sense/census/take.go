@@ -34,6 +34,8 @@ type Options struct {
 	// address itself, which takes a fraction of a whole dump; all others are picked
 	// from those of their family.
 	Source netip.Prefix
+	// IPv4Bits and IPv6Bits are how long a prefix one source is; 0 is 32 and 64.
+	IPv4Bits, IPv6Bits int
 	// Progress, if there is one, is called now and then with the entries received
 	// and how many the table holds. It must not change its thread.
 	Progress func(read, table int)
@@ -77,7 +79,7 @@ func (o *Options) check() error {
 	case o.Source.Addr().Is4In6():
 		return fmt.Errorf("take a census of %s: write it as an IPv4 prefix", o.Source)
 	}
-	return nil
+	return checkBits(o.IPv4Bits, o.IPv6Bits)
 }
 
 // take takes the census of the calling thread's namespace.
@@ -88,6 +90,7 @@ func take(ctx context.Context, options Options) (Report, error) {
 	}
 	began := start()
 	tally := newTally(t)
+	tally.networks = newNetworks(options.IPv4Bits, options.IPv6Bits)
 	for attempt := 1; ; attempt++ {
 		c, err := begin(options, tally, began)
 		if err != nil {

@@ -35,6 +35,7 @@ type tally struct {
 	services     *sketch[service]
 	pools        *sketch[pool]
 	ends         ends
+	networks     networks
 
 	timeouts timeout.Table
 	rules    timeout.Rules
@@ -42,7 +43,7 @@ type tally struct {
 	silences [timeout.Classes]silence
 }
 
-// newTally makes a tally for a namespace with these timeouts.
+// newTally makes a tally for a namespace with these timeouts, of the usual sources.
 func newTally(t timeout.Table) *tally {
 	return &tally{
 		sources:      newSketch[ctnetlink.Addr](addressSlots),
@@ -50,6 +51,7 @@ func newTally(t timeout.Table) *tally {
 		services:     newSketch[service](serviceSlots),
 		pools:        newSketch[pool](poolSlots),
 		ends:         ends{hasher: newHasher()},
+		networks:     newNetworks(0, 0),
 		timeouts:     t,
 		rules:        *t.Rules(),
 		whole:        wholes(&t),

@@ -245,6 +245,35 @@ func TestListsAreCutAndStable(t *testing.T) {
 	}
 }
 
+// Sources are counted by the network that they are in, whatever its length.
+func TestSourcesByNetwork(t *testing.T) {
+	entries := traffic(13, 9000)
+	for _, bits := range [][2]int{{32, 64}, {24, 56}, {1, 1}, {31, 127}, {32, 128}} {
+		truth := tableOf(entries, func(e *ctnetlink.Entry) (netip.Prefix, bool) {
+			length := bits[0]
+			if e.Family == unix.AF_INET6 {
+				length = bits[1]
+			}
+			return netip.PrefixFrom(e.Orig.Src.Netip(), length).Masked(), true
+		})
+		tally := newTally(defaults())
+		tally.networks = newNetworks(bits[0], bits[1])
+		for i := range entries {
+			tally.add(&entries[i])
+		}
+		var r Report
+		tally.fill(&r, scale{len(entries), len(entries)})
+		if len(r.Sources) != min(len(truth), rows) || [2]int{r.IPv4Bits, r.IPv6Bits} != bits {
+			t.Errorf("%v: %d sources of %d, by /%d and /%d", bits, len(r.Sources), len(truth), r.IPv4Bits, r.IPv6Bits)
+		}
+		for _, s := range r.Sources {
+			if s.Figure != exactly(truth[s.Prefix], len(entries)) {
+				t.Errorf("%v: %s has %d, want %d", bits, s.Prefix, s.Entries, truth[s.Prefix])
+			}
+		}
+	}
+}
+
 // nat is a translated entry.
 func nat(proto uint8, to string, port, source uint16) ctnetlink.Entry {
 	e := ctnetlink.Entry{Family: unix.AF_INET, Proto: proto, Status: ctnetlink.StatusSrcNAT}
