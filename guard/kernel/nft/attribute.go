@@ -65,3 +65,24 @@ func findUint32(b []byte, path ...uint16) (uint32, bool) {
 	}
 	return binary.BigEndian.Uint32(b), true
 }
+
+// beginAttribute begins an attribute whose value is appended next, and endAttribute
+// ends the one that begins at an offset.
+func beginAttribute(b []byte, kind uint16) []byte {
+	return binary.NativeEndian.AppendUint16(append(b, 0, 0), kind)
+}
+
+func endAttribute(b []byte, begin int) {
+	binary.NativeEndian.PutUint16(b[begin:], uint16(len(b)-begin))
+}
+
+// appendAttribute appends an attribute of up to 64 KiB, padded.
+func appendAttribute(b []byte, kind uint16, value []byte) []byte {
+	begin := len(b)
+	b = append(beginAttribute(b, kind), value...)
+	endAttribute(b, begin)
+	for len(b)%unix.NLA_ALIGNTO != 0 {
+		b = append(b, 0)
+	}
+	return b
+}

@@ -28,7 +28,7 @@ const holdIn = "NFT_TEST_HOLD_IN"
 
 func TestMain(m *testing.M) {
 	if ns := os.Getenv(holdIn); ns != "" {
-		hold(ns)
+		holdTable(ns)
 	}
 	code := m.Run()
 	if left, err := lab.Left(); err != nil || len(left) > 0 {
@@ -38,9 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hold never returns. Its standard input ends with the test, should that die
+// holdTable never returns. Its standard input ends with the test, should that die
 // first.
-func hold(ns string) {
+func holdTable(ns string) {
 	err := netns.Do(ns, func() error {
 		t, err := Install(IPv4 | IPv6, 0, 0)
 		if err == nil {

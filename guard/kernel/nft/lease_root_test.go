@@ -1,0 +1,107 @@
+package nft
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// ordinaryLeases are the settings of OpenLeases, plainLeases those of a kernel that
+// does not know the owner.
+var (
+	ordinaryLeases = leaseSettings{flags: flagOwner, size: leaseSize, refused: refusedSize, forget: forget}
+	plainLeases    = leaseSettings{flags: unknownFlag, size: leaseSize, refused: refusedSize, forget: forget}
+)
+
+// someTerms are as good as any.
+func someTerms() Terms { return Terms{Rate: 10, Burst: 20, IPv4Bits: 32, IPv6Bits: 64} }
+
+// openIn opens leases in a namespace until the test ends.
+func openIn(t testing.TB, ns string, with leaseSettings) (l *Leases) {
+	t.Helper()
+	inside(t, ns, func() (err error) { l, err = openLeases(with); return err })
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func limit(source string) Request {
+	return Request{Lease{Kind: Limit, Source: netip.MustParsePrefix(source)}, "limited by a test"}
+}
+
+func drop(source string) Request {
+	return Request{Lease{Kind: Drop, Source: netip.MustParsePrefix(source)}, "dropped by a test"}
+}
+
+func bypass(flow string) Request {
+	return Request{Lease{Kind: Bypass, Flow: flow}, "untracked by a test"}
+}
+
+// hold holds leases and asserts that nothing had to be made again.
+func hold(t testing.TB, l *Leases, terms Terms, lease time.Duration, of ...Request) {
+	t.Helper()
+	if remade, err := l.Hold(terms, lease, of...); err != nil || len(remade) > 0 {
+		t.Fatalf("remade %q, %v", remade, err)
+	}
+}
+
+func readLeases(t testing.TB, l *Leases) []Held {
+	t.Helper()
+	all, err := l.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// holds asserts which leases are in force, and what each refused.
+func holds(t testing.TB, l *Leases, want map[string]uint64) {
+	t.Helper()
+	got := map[string]uint64{}
+	for _, h := range readLeases(t, l) {
+		got[h.Lease.String()] = h.Refused
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("leases (-want +got):\n%s", diff)
+	}
+}
+
+// A limited source gets its burst and no more at once; what is refused leaves no
+// entry, is counted for its source and was counted as new before. Others pass.
+func TestRootLimit(t *testing.T) {
+	g := newGateway(t)
+	table := installIn(t, g.Router.Path(), ordinary)
+	l := openIn(t, g.Router.Path(), ordinaryLeases)
+	terms := Terms{Rate: 1, Burst: 20, IPv4Bits: 32, IPv6Bits: 64}
+	hold(t, l, terms, time.Minute, limit("10.77.0.1/32"), limit("10.77.0.3/32"))
+	inside(t, g.Client.Path(), func() error {
+		return errors.Join(shoutOnce(addr("10.77.0.1"), nobody, 200), shoutOnce(addr("10.77.0.2"), nobody, 100))
+	})
+	n := entries(t, g.Router.Path())
+	if n < 120 || n > 123 { // the rate lets one in a second more pass
+		t.Errorf("%d entries, want 20 and 100", n)
+	}
+	holds(t, l, map[string]uint64{"limit 10.77.0.1/32": uint64(300 - n), "limit 10.77.0.3/32": 0})
+	counted(t, mustRead(t, table), 300, 0, map[string]uint64{"10.77.0.1/32": 200, "10.77.0.2/32": 100})
+}
+
+// shoutOnce makes n connections of one datagram each that nobody answers.
+func shoutOnce(from netip.Addr, to netip.AddrPort, n int) error {
+	for range n {
+		c, err := udp(netip.AddrPortFrom(from, 0), to)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
