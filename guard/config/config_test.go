@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseSetsValues(t *testing.T) {
@@ -70,6 +71,65 @@ escalation = "drop"
 	l.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// Flows come by name, however they are written, with the mode that being written
+// approves.
+func TestParseSetsFlows(t *testing.T) {
+	text := `version = 1
+[bypass.ssh]
+lifeline = true
+from = ["198.51.100.0/24"]
+proto = "tcp"
+ports = [22, "2200-2210"]
+hold = "1m"
+[bypass]
+dns = { from = ["10.0.0.0/8", "2001:db8::/32"], to = ["192.0.2.53", "2001:db8::53"], proto = "udp", ports = [53] }
+gre.proto = 47
+Zz.from = ["0.0.0.0/0"]
+gre.from = ["::1"]
+Zz.to = ["192.0.2.1/32"]
+gre.to = ["::/0"]
+Zz.proto = "icmp"
+gre.mode = "observe"
+`
+	got, problems := Parse("p", []byte(text))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	in := func(texts ...string) (all []netip.Prefix) {
+		for _, s := range texts {
+			all = append(all, netip.MustParsePrefix(s))
+		}
+		return all
+	}
+	want := []policy.Flow{
+		{Name: "Zz", Mode: policy.Act, From: in("0.0.0.0/0"), To: in("192.0.2.1/32"), Proto: 1, Hold: 10 * time.Minute},
+		{
+			Name: "dns", Mode: policy.Act, From: in("10.0.0.0/8", "2001:db8::/32"), To: in("192.0.2.53/32", "2001:db8::53/128"),
+			Proto: 17, Ports: []policy.Ports{{Low: 53, High: 53}}, Hold: 10 * time.Minute,
+		},
+		{Name: "gre", Mode: policy.Observe, From: in("::1/128"), To: in("::/0"), Proto: 47, Hold: 10 * time.Minute},
+		{
+			Name: "ssh", Mode: policy.Act, From: in("198.51.100.0/24"), Proto: 6, Lifeline: true,
+			Ports: []policy.Ports{{Low: 22, High: 22}, {Low: 2200, High: 2210}}, Hold: time.Minute,
+		},
+	}
+	if diff := cmp.Diff(want, got.Policy.Bypass, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("flows (-want +got):\n%s", diff)
+	}
+}
+
+// limit-source acts only if its rate is written in the file.
+func TestLimitApproval(t *testing.T) {
+	for text, want := range map[string]policy.Mode{
+		"rate = 50": policy.Act, "burst = 5": policy.Advise, "mode = 'off'": policy.Off, "rate = 50\nmode = 'observe'": policy.Observe,
+	} {
+		f, problems := Parse("p", []byte("version = 1\n[limit_source]\n"+text))
+		if len(problems) > 0 || f.Policy.LimitSource.Mode != want {
+			t.Errorf("%s: got %v and %v, want %v", text, f.Policy.LimitSource.Mode, problems, want)
+		}
 	}
 }
 
@@ -275,6 +335,7 @@ func TestMeant(t *testing.T) {
 	known := names(timeoutsTable)
 	for unknown, want := range map[string]string{
 		"strat": "start", "tcp_timeout_timewait": "tcp_timeout_time_wait",
+		"retime_all": "retime", "checksum_of": "check", "end_of_it": "",
 		"time_wait": "tcp_timeout_time_wait", "close": "tcp_timeout_close", "nf_conntrack_generic_timeout": "generic_timeout",
 		"stream": "", "timeout": "", "_wait": "", "max_retrans": "", "": "",
 	} {

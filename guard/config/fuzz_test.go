@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -60,6 +62,8 @@ func checkPolicy(t *testing.T, text string, file File) {
 		t.Errorf("bounds %+v, %+v", p.RaiseMax, p.GrowBuckets)
 	}
 	checkTimeouts(t, text, &p.ShortenTimeouts)
+	checkLimit(t, text, p)
+	checkFlows(t, text, p.Bypass)
 	acts := min(p.Mode, max(p.RaiseMax.Mode, p.GrowBuckets.Mode)) == policy.Act
 	if acts && !strings.Contains(text, "ceiling") && !strings.Contains(text, `\`) {
 		t.Errorf("acts without a ceiling")
@@ -84,6 +88,51 @@ func checkTimeouts(t *testing.T, text string, m *policy.ShortenTimeoutsConfig) {
 	}
 	if low := m.Floors[policy.TCPEstablished].Floor; low < 7440*time.Second && !says("below_rfc") {
 		t.Errorf("established TCP comes down to %v", low)
+	}
+}
+
+func checkLimit(t *testing.T, text string, p *policy.Config) {
+	l := &p.LimitSource
+	if p.Lease < 5*time.Second || l.Rate < 1 || l.Burst < 1 || l.MaxSources < 1 || l.MaxSources > policy.MaxLimited || l.Hold < l.Check ||
+		l.IPv4Bits < 8 || l.IPv4Bits > 32 || l.IPv6Bits < 32 || l.IPv6Bits > 128 || l.Share < 0.02 || l.EscalateAfter < 1 {
+		t.Errorf("bounds %v, %+v", p.Lease, *l)
+	}
+	if l.Mode == policy.Act && !strings.Contains(text, "rate") && !strings.Contains(text, `\`) {
+		t.Errorf("limits without a rate")
+	}
+	checkPrefixes(t, l.Allow)
+}
+
+func checkFlows(t *testing.T, text string, flows []policy.Flow) {
+	if len(flows) > maxFlows || !slices.IsSortedFunc(flows, func(a, b policy.Flow) int { return cmp.Compare(a.Name, b.Name) }) {
+		t.Errorf("%d flows, or not by name", len(flows))
+	}
+	for i, f := range flows {
+		if !flowName.MatchString(f.Name) || i > 0 && flows[i-1].Name == f.Name || !strings.Contains(text, "from") && !strings.Contains(text, `\`) {
+			t.Errorf("flow %q", f.Name)
+		}
+		from4, from6 := families(f.From)
+		to4, to6 := families(f.To)
+		if together := from4 && to4 || from6 && to6; f.Lifeline && (len(f.To) > 0 || f.Proto != tcp) || !f.Lifeline && !together {
+			t.Errorf("ends of %+v", f)
+		}
+		if f.Proto == 0 || hasPorts(f.Proto) != (len(f.Ports) > 0) || len(f.From) == 0 || f.Hold < time.Second {
+			t.Errorf("values of %+v", f)
+		}
+		checkPrefixes(t, slices.Concat(f.From, f.To))
+		for j, p := range f.Ports {
+			if p.Low == 0 || p.Low > p.High || slices.ContainsFunc(f.Ports[:j], func(q policy.Ports) bool { return overlap(p, q) != nil }) {
+				t.Errorf("ports of %+v", f)
+			}
+		}
+	}
+}
+
+func checkPrefixes(t *testing.T, all []netip.Prefix) {
+	for _, p := range all {
+		if p != p.Masked() || !p.IsValid() || p.Addr().Is4In6() {
+			t.Errorf("prefix %v", p)
+		}
 	}
 }
 
