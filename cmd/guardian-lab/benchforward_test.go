@@ -158,7 +158,7 @@ func forwardSample(rate int) forwardRate {
 	for i, forwarded := range [][2]float64{{100, 98}, {97, 99}, {80, 96}} {
 		for round, f := range forwarded {
 			rows[i].Runs = append(rows[i].Runs, forwardRun{
-				Offered: f, Forwarded: f, Lost: int64(i), Ticks: newTickReport([]time.Duration{time.Duration(i*round) * 60 * time.Millisecond}),
+				forwarding: forwarding{Offered: f, Forwarded: f, Lost: int64(i)}, Ticks: newTickReport([]time.Duration{time.Duration(i*round) * 60 * time.Millisecond}),
 			})
 		}
 		rows[i].summarize()
@@ -185,8 +185,8 @@ func TestForwardTargets(t *testing.T) {
 		t.Error(diff)
 	}
 	none := forwardSample(100).Rows[0]
-	if short := (forwardResult{For: 0.05}); short.allowed(&none) != 4 {
-		t.Errorf("%v %% allowed, want the 4 that 2 ms are of 50", short.allowed(&none))
+	if got := none.allowed(0.05); got != 4 {
+		t.Errorf("%v %% allowed, want the 4 that 2 ms are of 50", got)
 	}
 	one := forwardResult{Rounds: 1, For: 1, Rates: []forwardRate{forwardSample(100)}}
 	if one.judge(); len(one.Targets) != 2 {

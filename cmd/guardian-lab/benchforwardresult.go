@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -30,13 +28,11 @@ type forwardRate struct {
 
 // A forwardRow is a condition and what its runs came to.
 type forwardRow struct {
-	Name      string       `json:"name"`
-	What      string       `json:"what"`
-	Forwarded float64      `json:"forwarded"` // flows per second, median
-	Lowest    float64      `json:"lowest"`
-	Highest   float64      `json:"highest"`
-	Ticks     tickReport   `json:"ticks"` // of all runs
-	Runs      []forwardRun `json:"runs"`  // by round
+	Name string `json:"name"`
+	What string `json:"what"`
+	flowRate
+	Ticks tickReport   `json:"ticks"` // of all runs
+	Runs  []forwardRun `json:"runs"`  // by round
 }
 
 // A forwardTarget compares a condition with the one without a census.
@@ -67,9 +63,7 @@ func forwardRows() []forwardRow {
 
 // summarize works out the figures of a row whose runs are complete.
 func (r *forwardRow) summarize() {
-	rates := r.figure(func(run forwardRun) float64 { return run.Forwarded })
-	r.Forwarded = median(rates)
-	r.Lowest, r.Highest = slices.Min(rates), slices.Max(rates)
+	r.flowRate = flowRateOf(figures(r.Runs, func(run forwardRun) float64 { return run.Forwarded }))
 	var late []time.Duration
 	for _, run := range r.Runs {
 		late = append(late, run.Ticks.late...)
@@ -77,35 +71,9 @@ func (r *forwardRow) summarize() {
 	r.Ticks = newTickReport(late)
 }
 
-// figure is one figure of all runs.
-func (r *forwardRow) figure(of func(forwardRun) float64) (all []float64) {
-	for _, run := range r.Runs {
-		all = append(all, of(run))
-	}
-	return all
-}
-
-// noise is how far apart the runs are, in percent of their median.
-func (r *forwardRow) noise() float64 { return 100 * (r.Highest - r.Lowest) / r.Forwarded }
-
-// slower is how much less was forwarded than without a census, in percent.
-func (r *forwardRow) slower(none *forwardRow) float64 {
-	return 100 * (1 - r.Forwarded/none.Forwarded)
-}
-
 // tickMissed is the lateness in milliseconds at which a tick is missed: the next is
 // due then.
 const tickMissed = 100
-
-// grain is what the generator's pace leaves uncertain of a turn's length: it sends
-// what is due, sleeps for a millisecond and may sleep as long again.
-const grain = 0.002
-
-// allowed is how much less may be forwarded than without a census, in percent: as
-// much as runs without one differ by, and no less than the generator can tell.
-func (r *forwardResult) allowed(none *forwardRow) float64 {
-	return max(none.noise(), 100*grain/r.For)
-}
 
 // judge holds the conditions with a census to what they must not cost: more of the
 // forwarding than runs without one differ by, and a tick. Where as much is sent as
@@ -116,7 +84,7 @@ func (r *forwardResult) judge() {
 		for i := range rate.Rows[1:] {
 			row := &rate.Rows[1+i]
 			if rate.Rate > 0 && r.Rounds > 1 {
-				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", r.allowed(none), row.slower(none), false})
+				r.add(forwardTarget{rate.Rate, row.Name, "forwards less, %", none.allowed(r.For), row.slower(none.flowRate), false})
 			}
 			r.add(forwardTarget{rate.Rate, row.Name, "a tick comes late, ms", tickMissed, 1000 * row.Ticks.Worst, false})
 		}
@@ -163,8 +131,8 @@ func (r *forwardRow) head() []string {
 func (r *forwardRow) forwarded(none *forwardRow) []string {
 	return []string{
 		policy.Number(int(r.Forwarded)),
-		policy.Number(int(r.Lowest)) + "–" + policy.Number(int(r.Highest)),
-		fmt.Sprintf("%.2f", r.slower(none)),
+		r.extremes(),
+		fmt.Sprintf("%.2f", r.slower(none.flowRate)),
 		r.total(func(run forwardRun) int { return int(run.Lost) }),
 		policy.Number(int(r.middle(func(run forwardRun) float64 { return float64(run.Entries) }))),
 		fmt.Sprintf("%.0f", 100*r.middle(func(run forwardRun) float64 { return run.Idle })),
@@ -188,7 +156,7 @@ func (r *forwardRow) met() []string {
 }
 
 // middle is the median of one figure.
-func (r *forwardRow) middle(of func(forwardRun) float64) float64 { return median(r.figure(of)) }
+func (r *forwardRow) middle(of func(forwardRun) float64) float64 { return median(figures(r.Runs, of)) }
 
 // total is the sum of one figure, for people.
 func (r *forwardRow) total(of func(forwardRun) int) string {
@@ -208,34 +176,4 @@ func (t forwardTarget) cells() []string {
 		verdict = "met"
 	}
 	return []string{rate, t.Name, t.What, fmt.Sprintf("%.2f", t.Limit), fmt.Sprintf("%.2f", t.Got), verdict}
-}
-
-// writeTable writes a Markdown table with a heading, and an empty line before it. Columns with letters in the
-// first line below it go to the left.
-func writeTable(b *strings.Builder, rows [][]string) {
-	b.WriteByte('\n')
-	widths, left := make([]int, len(rows[0])), make([]bool, len(rows[0]))
-	for i := range rows[0] {
-		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]), 3)
-		}
-		left[i] = len(rows) > 1 && strings.ContainsAny(rows[1][i], "aeiou")
-	}
-	rule := make([]string, len(widths))
-	for i, width := range widths {
-		rule[i] = strings.Repeat("-", width-1) + ":"
-		if left[i] {
-			rule[i] = strings.Repeat("-", width)
-		}
-	}
-	for _, row := range slices.Insert(slices.Clone(rows), 1, rule) {
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if left[i] {
-				cell, pad = cell+pad, ""
-			}
-			b.WriteString("| " + pad + cell + " ")
-		}
-		b.WriteString("|\n")
-	}
 }

@@ -14,16 +14,21 @@ import (
 
 // A forwardRun is what one turn of a condition came to.
 type forwardRun struct {
-	Offered   float64    `json:"offered"`   // new flows per second that the generator came to
-	Forwarded float64    `json:"forwarded"` // of them, per second: there and back through the gateway
-	Lost      int64      `json:"lost"`      // flows that were sent and did not get through
-	Entries   int        `json:"entries"`   // in the table, the mean of before and after
-	Clients   lab.Tally  `json:"clients"`   // well-behaved
-	Handshake spread     `json:"handshake"` // of connections made one after the other, seconds
-	Ticks     tickReport `json:"ticks"`
-	Censuses  int        `json:"censuses"` // ended while it was measured
-	CPU       float64    `json:"cpu"`      // of the guard's process, as a share of one CPU
-	Idle      float64    `json:"idle"`     // share of all CPUs that nobody used, here or elsewhere on the machine
+	forwarding
+	Ticks    tickReport `json:"ticks"`
+	Censuses int        `json:"censuses"` // ended while it was measured
+	CPU      float64    `json:"cpu"`      // of the guard's process, as a share of one CPU
+}
+
+// A forwarding is what a gateway did with traffic.
+type forwarding struct {
+	Offered   float64   `json:"offered"`   // new flows per second that the generator came to
+	Forwarded float64   `json:"forwarded"` // of them, per second: there and back through the gateway
+	Lost      int64     `json:"lost"`      // flows that were sent and did not get through
+	Entries   int       `json:"entries"`   // in the table, the mean of before and after
+	Clients   lab.Tally `json:"clients"`   // well-behaved
+	Handshake spread    `json:"handshake"` // of connections made one after the other, seconds
+	Idle      float64   `json:"idle"`      // share of all CPUs that nobody used, here or elsewhere on the machine
 }
 
 // A spread is how samples lie.
@@ -61,8 +66,8 @@ func (b *forwardBench) turn(ctx context.Context, g *lab.Gateway, flood lab.Flood
 		return r, err
 	}
 	until := boot.Now()
-	if r.Entries >= b.sizes.Max*9/10 {
-		return r, fmt.Errorf("the table is full with %s entries: that measures something else", policy.Number(r.Entries))
+	if err := r.roomLeft(b.sizes.Max); err != nil {
+		return r, err
 	}
 	seen, err := w.stop()
 	if err != nil {
@@ -71,8 +76,16 @@ func (b *forwardBench) turn(ctx context.Context, g *lab.Gateway, flood lab.Flood
 	return r, r.take(seen, from, until)
 }
 
+// roomLeft is an error if the table was nearly full.
+func (r *forwarding) roomLeft(limit int) error {
+	if r.Entries >= limit*9/10 {
+		return fmt.Errorf("the table is full with %s entries: that measures something else", policy.Number(r.Entries))
+	}
+	return nil
+}
+
 // flood is the measured part of a turn.
-func (r *forwardRun) flood(ctx context.Context, g *lab.Gateway, flood lab.Flood) error {
+func (r *forwarding) flood(ctx context.Context, g *lab.Gateway, flood lab.Flood) error {
 	before, err := g.Count()
 	if err != nil {
 		return err
