@@ -23,17 +23,20 @@ type Scout struct {
 	namespace string
 	path      *netns.Path // of the namespace, nil for our own
 	take      func(context.Context, census.Options) (census.Report, error)
-	install   func(nft.Families) (counter, error)
+	install   func(nft.Families, sizes) (counter, error)
 	remove    func() error  // what a counter left that could not be closed
 	apart     time.Duration // between two readings of the counters, at the least
 
 	id       netns.ID      // of the namespace that was looked at
+	sizes    sizes         // of the sources that are told apart
 	before   census.Report // the newest, zero before the first
 	counter  counter       // nil while new connections are not counted
 	left     bool          // one may have been left
 	families nft.Families  // that the counter counts
-	counts   nft.Counts    // its newest reading
 }
+
+// Sizes are the lengths of the prefixes that are one source.
+type sizes struct{ ipv4, ipv6 int }
 
 // A counter counts new connections. *nft.Table is the real one.
 type counter interface {
@@ -49,10 +52,6 @@ type Sight struct {
 	Uncounted error
 }
 
-// countApart makes a rate of some connections a second out of two readings, and is
-// not long to wait for.
-const countApart = time.Second
-
 // recent is how old a reading may be for a rate of the present.
 const recent = time.Minute
 
@@ -60,11 +59,11 @@ const recent = time.Minute
 // it is empty.
 func NewScout(namespace string) *Scout {
 	s := &Scout{
-		namespace: namespace, take: census.Take, apart: countApart,
+		namespace: namespace, take: census.Take, apart: partApart,
 		remove: func() error { return netns.Do(namespace, nft.Remove) },
-		install: func(f nft.Families) (c counter, err error) {
+		install: func(f nft.Families, by sizes) (c counter, err error) {
 			err = netns.Do(namespace, func() error {
-				t, err := nft.Install(f, 0, 0)
+				t, err := nft.Install(f, by.ipv4, by.ipv6)
 				if err == nil {
 					c = t
 				}
@@ -84,10 +83,20 @@ func NewScout(namespace string) *Scout {
 // stands by itself.
 func (s *Scout) Look(ctx context.Context, c policy.Config) (Sight, error) {
 	id, err := s.leave()
+	if err == nil {
+		err = s.resize(sizes{c.LimitSource.IPv4Bits, c.LimitSource.IPv6Bits})
+	}
 	if err != nil {
 		return Sight{}, err
 	}
-	r, err := s.take(ctx, census.Options{Namespace: s.namespace, Sample: c.Census.Sample, CPU: c.Census.CPU})
+	var counting count
+	if c.Counts() {
+		counting.begin(s.counter)
+	}
+	r, err := s.take(ctx, census.Options{
+		Namespace: s.namespace, Sample: c.Census.Sample, CPU: c.Census.CPU,
+		IPv4Bits: s.sizes.ipv4, IPv6Bits: s.sizes.ipv6,
+	})
 	if err != nil {
 		return Sight{}, err
 	}
@@ -97,7 +106,7 @@ func (s *Scout) Look(ctx context.Context, c policy.Config) (Sight, error) {
 	case !c.Counts():
 		seen.Uncounted = s.Rest()
 	case s.counter != nil || families(&r) != 0: // of an empty table there is nothing to count
-		seen.Uncounted = s.count(ctx, &r, &seen.Census)
+		seen.Uncounted = s.count(ctx, &counting, &r, &seen.Census)
 	}
 	seen.Counting = s.counter != nil
 	if before := s.before.At; !seen.Census.Counted && before != 0 && r.At-before <= 2*recent {
@@ -120,43 +129,47 @@ func (s *Scout) leave() (now netns.ID, err error) {
 	return now, s.Rest()
 }
 
+// resize forgets what is known of sources of other sizes.
+func (s *Scout) resize(to sizes) error {
+	if s.sizes == to {
+		return nil
+	}
+	s.sizes, s.before = to, census.Report{}
+	return s.Rest()
+}
+
 // count adds rates of new connections to a census.
-func (s *Scout) count(ctx context.Context, r *census.Report, into *policy.Census) error {
-	if err := s.ready(r); err != nil {
+func (s *Scout) count(ctx context.Context, of *count, r *census.Report, into *policy.Census) error {
+	if err := s.ready(of, r); err != nil {
 		return err
 	}
-	if err := wait(ctx, s.apart); err != nil {
+	if err := of.finish(ctx, s.counter, s.apart); err != nil {
+		if ctx.Err() == nil {
+			err = errors.Join(err, s.Rest())
+		}
 		return err
 	}
-	now, err := s.counter.Read()
-	if err != nil {
-		return errors.Join(err, s.Rest())
-	}
-	rates := nft.Between(s.counts, now)
-	s.counts = now
-	counted(into, rates)
+	of.rates(into)
 	return nil
 }
 
-// ready has a reading of a counter to start from.
-func (s *Scout) ready(r *census.Report) (err error) {
+// ready has a counter for what is in the table, which has been read once.
+func (s *Scout) ready(of *count, r *census.Report) (err error) {
 	if has := families(r); s.families&has != has {
 		if err := s.Rest(); err != nil {
 			return err
 		}
-		if s.counter, err = s.install(has); err != nil {
+		if s.counter, err = s.install(has, s.sizes); err != nil {
 			return err
 		}
 		s.families = has
+		*of = count{}
+		of.begin(s.counter)
 	}
-	if was := s.counts.At; was != 0 && r.At-was <= recent {
-		return nil
+	if errors.Is(of.failed, fs.ErrNotExist) { // taken away by somebody: once more, next time
+		return errors.Join(fmt.Errorf("somebody has removed it: %w", of.failed), s.Rest())
 	}
-	s.counts, err = s.counter.Read()
-	if errors.Is(err, fs.ErrNotExist) { // taken away by somebody: once more, next time
-		return errors.Join(fmt.Errorf("somebody has removed it: %w", err), s.Rest())
-	}
-	return err
+	return of.failed
 }
 
 // families are those that have entries. A rule that asks for a connection's state
@@ -181,40 +194,17 @@ func (s *Scout) Rest() (err error) {
 	case s.left:
 		err = s.remove()
 	}
-	s.counter, s.families, s.counts, s.left = nil, 0, nft.Counts{}, err != nil
+	s.counter, s.families, s.left = nil, 0, err != nil
 	return err
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
-// counted adds counted rates to a census.
-func counted(c *policy.Census, rates nft.Rates) {
-	c.Counted, c.New = true, rates.New
-	for _, r := range rates.Sources {
-		for i := range c.Sources {
-			if c.Sources[i].Prefix == r.Prefix {
-				c.Sources[i].New = r.New
-			}
-		}
-	}
-	if len(rates.Sources) > 0 {
-		c.Fastest = policy.Holder{Prefix: rates.Sources[0].Prefix, New: rates.Sources[0].New}
-	}
-}
-
-// grown adds to a census how fast entries have become more.
+// grown adds to a census how fast entries have become more. How evenly is not known.
 func grown(c *policy.Census, growth []census.Growth) {
 	for _, g := range growth {
 		for i := range c.Sources {
 			if c.Sources[i].Prefix == g.Prefix {
 				c.Sources[i].New = max(g.Rate, 0)
+				c.Sources[i].Steady = c.Sources[i].New // over all the time between the two
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,12 +35,15 @@ type world struct {
 	stays     error // why the counter can't be removed
 	removed   int   // what was left
 	installed []nft.Families
+	sizes     []sizes
+	asked     census.Options
 	closed    int
 }
 
 func (w *world) scout() *Scout {
 	return &Scout{
-		take: func(context.Context, census.Options) (census.Report, error) {
+		take: func(_ context.Context, o census.Options) (census.Report, error) {
+			w.asked = o
 			w.now += 100 * time.Millisecond
 			held := int(w.now.Seconds() * 100)
 			if w.empty {
@@ -53,7 +57,8 @@ func (w *world) scout() *Scout {
 				},
 			}, w.refuse
 		},
-		install: func(f nft.Families) (counter, error) {
+		install: func(f nft.Families, by sizes) (counter, error) {
+			w.sizes = append(w.sizes, by)
 			if w.noNFT != nil {
 				return nil, w.noNFT
 			}
@@ -97,6 +102,9 @@ func TestScoutCounts(t *testing.T) {
 		if !seen.Counting || seen.Uncounted != nil || !c.Counted || c.Sources[0].New < 299 || c.Sources[0].New > 301 || c.Fastest.Prefix != hog || c.New != c.Fastest.New {
 			t.Errorf("%+v", seen)
 		}
+		if steady := c.Sources[0].Steady; steady < 299 || steady > 301 || c.Fastest.Steady != steady || c.Sources[1].Steady != 0 {
+			t.Errorf("steadily %v and %v, the fastest %v", steady, c.Sources[1].Steady, c.Fastest.Steady)
+		}
 	}
 	if len(w.installed) != 1 || w.installed[0] != nft.IPv4 || w.closed != 0 {
 		t.Errorf("installed %v, closed %d times", w.installed, w.closed)
@@ -123,7 +131,7 @@ func TestScoutComparesTwoCensuses(t *testing.T) {
 	}
 	w.now += 10 * time.Second
 	c := look(t, s, policy.CountActing).Census
-	if c.Counted || c.Sources[0].New < 99 || c.Sources[0].New > 101 || c.Sources[1].New != 0 {
+	if c.Counted || c.Sources[0].New < 99 || c.Sources[0].New > 101 || c.Sources[1].New != 0 || c.Sources[0].Steady != c.Sources[0].New {
 		t.Errorf("%+v", c.Sources[:2])
 	}
 	w.now += time.Hour
@@ -132,6 +140,38 @@ func TestScoutComparesTwoCensuses(t *testing.T) {
 	}
 	if len(w.installed) != 0 {
 		t.Errorf("installed %v in mode advise", w.installed)
+	}
+}
+
+// Sources of another length are another counter's, and no growth of those before.
+func TestScoutResizesSources(t *testing.T) {
+	w := &world{now: time.Hour}
+	s := w.scout()
+	c := policy.Default()
+	c.Census.CountNew = policy.CountAlways
+	for _, by := range []sizes{{32, 64}, {24, 56}, {24, 56}} {
+		c.LimitSource.IPv4Bits, c.LimitSource.IPv6Bits = by.ipv4, by.ipv6
+		if seen, err := s.Look(t.Context(), c); err != nil || !seen.Counting {
+			t.Errorf("%+v, %v", seen, err)
+		}
+		if w.asked.IPv4Bits != by.ipv4 || w.asked.IPv6Bits != by.ipv6 {
+			t.Errorf("a census by %+v, want %v", w.asked, by)
+		}
+	}
+	if want := []sizes{{32, 64}, {24, 56}}; !slices.Equal(w.sizes, want) || w.closed != 1 {
+		t.Errorf("counted by %v, want %v; closed %d times", w.sizes, want, w.closed)
+	}
+	c.Census.CountNew = policy.CountNever
+	look := func(bits int) policy.Holder {
+		c.LimitSource.IPv4Bits = bits
+		seen, err := s.Look(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen.Census.Sources[0]
+	}
+	if first, same, other := look(24), look(24), look(25); first.New == 0 || same.New == 0 || other.New != 0 {
+		t.Errorf("grew by %v, %v, and then with other networks by %v", first.New, same.New, other.New)
 	}
 }
 
