@@ -22,6 +22,9 @@ type Executor struct {
 	view    []ledger.Change // the changes with owed applied, as of viewGen
 	open    []ledger.Change
 	viewGen uint64
+
+	leased    []leasesOf // of the open changes, as of leasesGen
+	leasesGen uint64
 }
 
 // A debt is a change with the records that it lacks, as one.
@@ -33,7 +36,7 @@ type debt struct {
 // New returns an executor on an open ledger with its targets by kind. Call
 // Recover before anything else.
 func New(l *ledger.Ledger, targets map[string]Target) *Executor {
-	return &Executor{ledger: l, targets: targets, owed: map[int]debt{}, viewGen: ^uint64(0)}
+	return &Executor{ledger: l, targets: targets, owed: map[int]debt{}, viewGen: ^uint64(0), leasesGen: ^uint64(0)}
 }
 
 // Changes returns every change that is remembered, by rising ID. The slice is

@@ -142,16 +142,36 @@ func (e *Executor) settleIntended(c ledger.Change, seen []sight, cause string, f
 	return e.lose(c, ledger.Failed, join(cause, describe(others)), others)
 }
 
-// settleApplied: a value that is not ours any more belongs to whoever wrote it.
+// settleApplied: a value that is not ours any more belongs to whoever wrote it, but
+// a lease may have ended by itself.
 func (e *Executor) settleApplied(c ledger.Change, seen []sight, cause string) (ledger.Change, error) {
-	lost := slices.Concat(keep(seen, holdsOther), keep(seen, holdsBefore))
-	switch len(lost) {
-	case 0:
-		return c, nil
-	case len(seen):
-		return e.lose(c, ledger.Yielded, join(cause, describe(lost)), lost)
+	lapsed, given := e.partLapsed(keep(seen, holdsBefore))
+	lost := slices.Concat(keep(seen, holdsOther), given)
+	note := join(cause, describe(lost))
+	if len(lapsed) > 0 {
+		note = join(note, LapsedNote)
 	}
-	return e.lose(c, ledger.Applied, join(cause, describe(lost)), lost)
+	switch gone := len(lost) + len(lapsed); {
+	case gone == 0:
+		return c, nil
+	case gone < len(seen):
+		return e.lose(c, ledger.Applied, note, append(lost, lapsed...))
+	case len(lapsed) > 0:
+		return e.lose(c, ledger.Undone, note, lost)
+	}
+	return e.lose(c, ledger.Yielded, note, lost)
+}
+
+// partLapsed parts leases that are not in force from other values.
+func (e *Executor) partLapsed(seen []sight) (leases, others []sight) {
+	for _, s := range seen {
+		if _, ok := e.leaseTarget(s.Key); ok && s.Before == NoLease {
+			leases = append(leases, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return leases, others
 }
 
 // settleUndoing: what holds our value gets the value before.
@@ -197,6 +217,9 @@ func (e *Executor) takeBack(c ledger.Change, seen []sight, force bool) (lost []s
 // other edits may have taken its time (a resize of the hash does). It fails
 // when our value is there afterwards.
 func (e *Executor) restore(c ledger.Change, s sight, force bool) (sight, error) {
+	if _, ok := e.leaseTarget(s.Key); ok && s.Before != NoLease {
+		return s, fmt.Errorf("%s: a lease is not given back by an undo", s.Key)
+	}
 	if err := e.allow(c, s.Key, s.After, s.Before, force); err != nil {
 		return s, err
 	}

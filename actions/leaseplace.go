@@ -1,0 +1,292 @@
+package actions
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
+)
+
+// A place is a network namespace as this process has met it.
+type place struct {
+	moved  func() error // from Follow, nil before
+	socket LeaseSocket  // nil until the first lease is made here
+	// remade are leases that had been taken away with their table, and came back when
+	// it was made anew for another.
+	remade map[nft.Lease]bool
+	// held are the leases that this process has put in force, or tried to, and when it
+	// began to do so last.
+	held map[nft.Lease]time.Duration
+	lost map[nft.Lease]bool // were held in the namespace that the path named before
+}
+
+// at is the place that a path names. What was held where it led before is ended, as
+// far as that can be, and lost.
+func (l *Leases) at(namespace string) (*place, error) {
+	p := l.places[namespace]
+	if p == nil {
+		p = &place{held: map[nft.Lease]time.Duration{}, lost: map[nft.Lease]bool{}, remade: map[nft.Lease]bool{}}
+		if l.places == nil {
+			l.places = map[string]*place{}
+		}
+		l.places[namespace] = p
+	}
+	if p.moved != nil {
+		err := p.moved()
+		if !errors.Is(err, ErrGone) {
+			return p, err
+		}
+		p.leave()
+	}
+	moved, err := l.Follow(namespace)
+	if err != nil {
+		return nil, l.orGone(namespace, err)
+	}
+	p.moved = moved
+	return p, nil
+}
+
+// leave gives up the namespace that the path named.
+func (p *place) leave() {
+	if p.socket != nil {
+		_ = p.socket.Close() // what is left there lapses
+	}
+	for lease := range p.held {
+		p.lost[lease] = true
+	}
+	clear(p.held)
+	clear(p.remade)
+	p.moved, p.socket = nil, nil
+}
+
+// orGone marks err as ErrGone if the namespace is not there to ask.
+func (l *Leases) orGone(namespace string, err error) error {
+	if err != nil && namespace != "" && l.Gone(namespace) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
+}
+
+// held is all that is in force in a namespace.
+func (l *Leases) held(namespace string) ([]nft.Held, error) {
+	p, err := l.at(namespace)
+	if err != nil {
+		return nil, err
+	}
+	if p.socket != nil {
+		return p.socket.Read()
+	}
+	all, err := l.Left(namespace)
+	return all, l.orGone(namespace, err)
+}
+
+// A view is what is in force in a namespace, by its terms.
+type view struct {
+	namespace string
+	terms     map[nft.Lease]string
+	strange   map[strange]string
+}
+
+// strange is where an element is whose comment does not say what it is about.
+type strange struct {
+	kind    nft.Kind
+	address netip.Addr
+}
+
+// look reads what is in force in a namespace.
+func (l *Leases) look(namespace string) (view, error) {
+	all, err := l.held(namespace)
+	v := view{namespace, make(map[nft.Lease]string, len(all)), map[strange]string{}}
+	for _, h := range all {
+		if _, ours := v.lease(h.Lease, h.Text); ours {
+			v.terms[h.Lease] = h.Text
+		} else {
+			v.terms[h.Lease] = foreign(h.Text)
+			v.strange[strange{h.Kind, h.Source.Addr()}] = foreign(h.Text)
+		}
+	}
+	return v, err
+}
+
+// of are the terms of a lease in force, or NoLease.
+func (v *view) of(lease Lease) string {
+	if terms, ok := v.terms[lease.held()]; ok {
+		return terms
+	}
+	if terms, ok := v.strange[strange{lease.Kind, lease.Source.Addr()}]; ok && lease.Kind != nft.Bypass {
+		return terms
+	}
+	return NoLease
+}
+
+// lease is what was found, if it is one of ours.
+func (v *view) lease(held nft.Lease, terms string) (Lease, bool) {
+	of := leaseOf(v.namespace, held)
+	return ParseLease(ledger.Edit{Key: of.key(), Before: NoLease, After: terms})
+}
+
+// read is the terms of a lease in force, or NoLease.
+func (l *Leases) read(lease Lease) (string, error) {
+	p, err := l.at(lease.Namespace)
+	if err != nil {
+		return "", err
+	}
+	if p.lost[lease.held()] {
+		delete(p.lost, lease.held()) // once: what is made here from now on is another
+		return "", fmt.Errorf("%w: another has its name", ErrGone)
+	}
+	live, err := l.look(lease.Namespace)
+	if err != nil {
+		return "", err
+	}
+	return live.of(lease), nil
+}
+
+// put puts a lease in force.
+func (l *Leases) put(lease Lease) error {
+	p, err := l.at(lease.Namespace)
+	if err != nil {
+		return err
+	}
+	all := []Lease{lease}
+	if p.socket == nil {
+		left, err := l.left(lease)
+		if err != nil {
+			return err
+		}
+		all = append(all, left...)
+		if err := l.open(p, lease.Namespace); err != nil {
+			return err
+		}
+	}
+	remade, err := l.hold(p, all)
+	p.noteRemade(remade, lease.held())
+	return err
+}
+
+// left are leases beside the one given that a guardian before us has left in plain
+// tables. They are lost when our tables replace those, so they are taken along; one
+// that nobody remembers lapses all the same, having been prolonged once.
+func (l *Leases) left(beside Lease) (left []Lease, err error) {
+	live, err := l.look(beside.Namespace)
+	for held, terms := range live.terms {
+		lease, ours := live.lease(held, terms)
+		if ours && held != beside.held() && l.fits(lease) == nil {
+			left = append(left, lease)
+		}
+	}
+	return left, err
+}
+
+// open opens the socket of a place, and makes sure that it is the place's.
+func (l *Leases) open(p *place, namespace string) error {
+	socket, err := l.Open(namespace)
+	if err != nil {
+		return l.orGone(namespace, fmt.Errorf("hold leases: %w", err))
+	}
+	if err := p.moved(); err != nil { // while it was opened
+		return errors.Join(err, socket.Close())
+	}
+	p.socket = socket
+	return nil
+}
+
+// end takes a lease away. What this process has not put in force is another's: of a
+// guardian before us, or of nobody.
+func (l *Leases) end(lease Lease) error {
+	p, err := l.at(lease.Namespace)
+	if err != nil {
+		return err
+	}
+	if _, ours := p.held[lease.held()]; !ours || p.socket == nil {
+		return l.orGone(lease.Namespace, l.EndLeft(lease.Namespace, lease.held()))
+	}
+	if err := p.socket.End(lease.held()); err != nil {
+		return err
+	}
+	delete(p.held, lease.held())
+	return nil
+}
+
+// shared are what leases must share to be put in force in one step.
+type shared struct {
+	rate, burst int
+	length      time.Duration
+}
+
+// hold puts leases in force, or prolongs them, in one step for all of the same terms.
+// It returns the tables that had been taken away.
+func (l *Leases) hold(p *place, all []Lease) (remade []string, err error) {
+	flows := make([]nft.Flow, 0, len(l.flows))
+	for _, f := range l.flows {
+		flows = append(flows, f.Flow)
+	}
+	for of, requests := range l.byTerms(all) {
+		terms := nft.Terms{Rate: uint32(of.rate), Burst: uint32(of.burst), IPv4Bits: l.bits4, IPv6Bits: l.bits6, Flows: flows}
+		now := l.Now() // not after the kernel's clocks begin to run
+		for _, r := range requests {
+			p.note(r.Lease, now)
+		}
+		tables, err := p.socket.Hold(terms, of.length, requests...)
+		if err != nil {
+			return remade, fmt.Errorf("hold %d leases: %w", len(requests), err)
+		}
+		for _, r := range requests {
+			p.held[r.Lease] = now
+		}
+		remade = append(remade, tables...)
+	}
+	return remade, nil
+}
+
+// note keeps that a lease is tried to be put in force: it may be, also when that
+// fails. One that already is keeps its time.
+func (p *place) note(lease nft.Lease, now time.Duration) {
+	if _, ok := p.held[lease]; !ok {
+		p.held[lease] = now
+	}
+}
+
+// byTerms parts leases by what they must share. The rate is that of limits; other
+// leases go with one that there is.
+func (l *Leases) byTerms(all []Lease) map[shared][]nft.Request {
+	var some Lease
+	for _, lease := range all {
+		if lease.Kind == nft.Limit {
+			some = lease
+		}
+	}
+	parts := map[shared][]nft.Request{}
+	for _, lease := range all {
+		of := shared{some.Rate, some.Burst, lease.For}
+		if lease.Kind == nft.Limit {
+			of = shared{lease.Rate, lease.Burst, lease.For}
+		}
+		parts[of] = append(parts[of], nft.Request{Lease: lease.held(), Text: lease.text()})
+	}
+	return parts
+}
+
+// noteRemade keeps which leases came back with their tables, all but the new one.
+func (p *place) noteRemade(tables []string, but nft.Lease) {
+	for lease := range p.held {
+		if lease != but && slices.Contains(tables, tableOf(lease)) {
+			p.remade[lease] = true
+		}
+	}
+}
+
+// tableOf is the table that a lease is in, as nft.Leases names it.
+func tableOf(lease nft.Lease) string {
+	switch {
+	case lease.Kind != nft.Limit:
+		return "inet " + nft.RawName
+	case lease.Source.Addr().Is4():
+		return "ip " + nft.LimitsName
+	}
+	return "ip6 " + nft.LimitsName
+}
