@@ -13,7 +13,7 @@ import (
 // tried again at once.
 func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	act := map[policy.Verb]func(policy.Decision) error{
-		policy.Do: g.do, policy.Undo: g.undo, policy.Yield: g.yield, policy.Judge: g.judge,
+		policy.Do: g.do, policy.Undo: g.undo, policy.Yield: g.yield, policy.Judge: g.judge, policy.Prune: g.prune,
 	}[d.Verb]
 	switch {
 	case act == nil:
@@ -69,7 +69,13 @@ func (g *Guard) judge(d policy.Decision) error {
 	return err
 }
 
-func attempted(d policy.Decision) attempt { return attempt{d.Verb, d.Measure, d.Change} }
+func attempted(d policy.Decision) attempt {
+	a := attempt{verb: d.Verb, measure: d.Measure, change: d.Change}
+	if t := d.Terms; t != nil {
+		a.about = t.Source.String() + t.Flow
+	}
+	return a
+}
 
 // remember keeps what went wrong until it goes right, so that it is tried again
 // later and reported once. Not reported here are a stale change, which the next

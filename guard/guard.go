@@ -46,11 +46,20 @@ type Guard struct {
 	Scout Scout
 	// Walk deals with the existing entries of shortened timeouts, nil for nobody.
 	Walk Walk
+	// Leases are the restrictions that the kernel holds, nil for none.
+	Leases Leases
+	// Allow tells the sources that are never limited, nil if that is not known.
+	Allow Allowlist
+	// Prune deletes what a source has in the table of a namespace without a reply, nil for
+	// nobody. It is called as Walk is.
+	Prune Prune
 	// StateDir is where what was learned of the table is kept, empty for nowhere.
 	StateDir string
 
 	scouting scouting
 	walking  walking
+	leasing  leasing
+	pruning  pruning
 	living   context.Context // ends when the daemon stops, for the scout and the walk
 	leave    func()
 	saved    time.Duration // when the baseline was saved
@@ -72,7 +81,8 @@ type Guard struct {
 type attempt struct {
 	verb    policy.Verb
 	measure policy.Measure
-	change  int // 0 for a new one
+	change  int    // 0 for a new one
+	about   string // the source or flow of a lease
 }
 
 // settling is the attempt to settle what an earlier run left open.
@@ -96,6 +106,8 @@ type recalled struct {
 func (g *Guard) Start() {
 	g.failed = map[attempt]failure{}
 	g.live()
+	g.bound()
+	g.snapshot.Unlisted = unlisted
 	g.recallBaseline()
 	if g.NoLedger != nil {
 		return
@@ -133,7 +145,9 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.reportSeeing()
 	g.tryLedger(now)
 	g.meetWalk()
+	g.meetPrune()
 	g.snapshot.Changes = g.changes()
+	g.readLeases(now)
 	g.snapshot.Unable = g.unable
 	g.meet()
 	var decisions []policy.Decision
@@ -142,6 +156,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 		g.carryOut(d, now)
 	}
 	g.liftElsewhere(now)
+	g.renew()
 	g.sendOut(now)
 	g.snapshot.Changes = g.changes() // as the decisions have left them
 	g.walk(now)

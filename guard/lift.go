@@ -11,7 +11,7 @@ import (
 // liftOne takes one change back that restricts the traffic.
 func (g *Guard) liftOne(c ledger.Change, why string) policy.Decision {
 	return policy.Decision{
-		Verb: policy.Undo, Measure: policy.ShortenTimeouts, Change: c.ID, Reason: why,
+		Verb: policy.Undo, Measure: policy.Measure(c.Measure), Change: c.ID, Reason: why,
 		Episode: c.Episode, Cause: policy.Cause(c.Cause), TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
 	}
 }
@@ -19,33 +19,45 @@ func (g *Guard) liftOne(c ledger.Change, why string) policy.Decision {
 // liftElsewhere takes back what an earlier run has left in a namespace that is not
 // guarded now: the policy does not see it, so nobody else would.
 func (g *Guard) liftElsewhere(now time.Duration) {
-	for _, c := range slices.Backward(g.shortenings()) {
+	for _, c := range slices.Backward(g.restrictions()) {
 		if g.elsewhere(c) {
 			g.carryOut(g.liftOne(c, "left by a run that guarded another namespace"), now)
 		}
 	}
 }
 
-// shortenings are the changes of timeouts in force, oldest first.
-func (g *Guard) shortenings() (open []ledger.Change) {
+// restrictions are the changes in force that restrict the traffic, oldest first.
+func (g *Guard) restrictions() (open []ledger.Change) {
 	if g.NoLedger != nil {
 		return nil
 	}
 	for _, c := range g.Actions.Open() {
-		if c.Measure == string(policy.ShortenTimeouts) {
+		if isShortening(c) || isLease(c) {
 			open = append(open, c)
 		}
 	}
 	return open
 }
 
-// liftAll takes back all that restricts the traffic: shortened timeouts. Nobody would
-// when the daemon has stopped. Capacity stays.
+// shortenings are the changes of timeouts in force, oldest first.
+func (g *Guard) shortenings() []ledger.Change {
+	return slices.DeleteFunc(g.restrictions(), func(c ledger.Change) bool { return !isShortening(c) })
+}
+
+func isShortening(c ledger.Change) bool { return c.Measure == string(policy.ShortenTimeouts) }
+
+func isLease(c ledger.Change) bool {
+	return c.Measure == string(policy.LimitSource) || c.Measure == string(policy.Bypass)
+}
+
+// liftAll takes back all that restricts the traffic: shortened timeouts and leases.
+// Nobody would when the daemon has stopped, but for the kernel with leases. Capacity stays.
 func (g *Guard) liftAll() {
 	if err := g.awaitWalk(errStopping); err != nil {
 		g.reportWalk(g.walking.changes[0], err)
 	}
-	for _, c := range slices.Backward(g.shortenings()) {
+	g.awaitPrune()
+	for _, c := range slices.Backward(g.restrictions()) {
 		d := g.liftOne(c, "the guardian stops")
 		g.remember(d, g.undo(d), g.Clock())
 	}

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -25,7 +26,7 @@ func plan(d policy.Decision, namespace string) (ledger.Change, error) {
 		Namespace: namespace,
 		Edits:     edits,
 	}
-	if d.Measure == policy.ShortenTimeouts {
+	if d.Measure == policy.ShortenTimeouts || d.Terms != nil {
 		c.Level = d.To
 	}
 	return c, nil
@@ -50,6 +51,11 @@ func edits(d policy.Decision, namespace string) (list []ledger.Edit, err error) 
 			}
 			edit(actions.TimeoutKey(namespace, class), t.From, t.To)
 		}
+	case policy.LimitSource, policy.Bypass:
+		if d.Terms == nil {
+			return nil, errors.New("a lease without terms")
+		}
+		list = append(list, actions.LeaseEdit(leaseOf(d, namespace)))
 	default:
 		return nil, fmt.Errorf("no kernel value belongs to this measure")
 	}

@@ -44,9 +44,12 @@ func recall(c ledger.Change, namespace string) (p policy.Change, ok bool) {
 		ID: c.ID, Measure: policy.Measure(c.Measure), State: stateOf(c.State), Episode: c.Episode, Cause: policy.Cause(c.Cause),
 		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome),
 	}
-	if p.Measure == policy.ShortenTimeouts {
+	switch p.Measure {
+	case policy.ShortenTimeouts:
 		ok = recallTimeouts(&p, c, namespace)
-	} else {
+	case policy.LimitSource, policy.Bypass:
+		ok = recallLease(&p, c, namespace)
+	default:
 		p.Before, p.After, ok = values(c)
 	}
 	// What was never tried is no reason to wait.
@@ -68,14 +71,20 @@ func recallTimeouts(p *policy.Change, c ledger.Change, namespace string) bool {
 			p.Timeouts[t] = policy.TimeoutEdit{Before: before, After: after}
 		}
 	}
-	if w := c.Walk; w != nil {
-		p.Walk.Running, p.Walk.Done = w.Running, w.Done
-		for _, n := range w.Classes {
-			p.Walk.Deleted += n.Deleted
-			p.Walk.Retimed += n.Retimed
-		}
-	}
+	p.Walk = recallWalk(c.Walk)
 	return true
+}
+
+func recallWalk(w *ledger.Walk) (p policy.Walk) {
+	if w == nil {
+		return p
+	}
+	p.Running, p.Done = w.Running, w.Done
+	for _, n := range w.Classes {
+		p.Deleted += n.Deleted
+		p.Retimed += n.Retimed
+	}
+	return p
 }
 
 // values are the numbers of a change to one number.

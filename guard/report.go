@@ -27,7 +27,7 @@ func numbers(d policy.Decision) []slog.Attr {
 		attrs = append(attrs, slog.Duration("TIME_TO_FULL", d.TimeToFull))
 	}
 	for _, f := range []struct{ name, value string }{
-		{"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"PATTERN", string(d.Pattern)}, {"CONFIDENCE", confidence(d)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
+		{"ABOUT", about(d)}, {"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"PATTERN", string(d.Pattern)}, {"CONFIDENCE", confidence(d)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
 	} {
 		if f.value != "" {
 			attrs = append(attrs, slog.String(f.name, f.value))

@@ -50,3 +50,29 @@ func (g *Guard) reportForgotten(err error) {
 	}
 	g.forgot = why
 }
+
+// reportBlurred reports that not all is known of the flows that may bypass tracking,
+// when the reason is new. One of which nothing is known stays tracked.
+func (g *Guard) reportBlurred(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if why != g.scouting.blurred && why != "" {
+		g.log(slog.LevelWarn, eventUnseen, "whether flows are translated can't be seen, so they stay tracked: "+why, slog.String("ERROR", why))
+	}
+	g.scouting.blurred = why
+}
+
+// reportMisread reports that the allowlist could not be read whole, when the reason is
+// new.
+func (g *Guard) reportMisread(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if why != g.scouting.misread && why != "" {
+		g.log(slog.LevelWarn, eventUnseen, "the list of sources that are never limited may lack some: "+why, slog.String("ERROR", why))
+	}
+	g.scouting.misread = why
+}

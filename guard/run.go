@@ -55,6 +55,7 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	}
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
+	g.bound()
 	g.haltWalk(errReloaded)
 	g.state.Reconsider()
 	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
@@ -98,12 +99,15 @@ func (g *Guard) reportUnwritable() {
 
 func (g *Guard) reportStopped() {
 	message := "stopping, nothing of ours is in force"
-	if n := g.active() - len(g.shortenings()); n > 0 {
+	if n := g.active() - len(g.restrictions()); n > 0 {
 		message = fmt.Sprintf("stopping, capacity stays: %s in force until the next start takes it back, or rollback does", changesText(n))
 	}
 	g.log(slog.LevelInfo, eventStopped, message)
-	for _, c := range g.shortenings() {
-		g.log(slog.LevelError, eventFailed, fmt.Sprintf("change %d could not be taken back: %s stay shortened until the next start, or rollback --restrictions, takes them back",
-			c.ID, shortened(c)), ofChange(c)...)
+	for _, c := range g.restrictions() {
+		stays := shortened(c) + " stay shortened until the next start, or rollback --restrictions, takes them back"
+		if isLease(c) {
+			stays = "it ends by itself within its lease"
+		}
+		g.log(slog.LevelError, eventFailed, fmt.Sprintf("change %d could not be taken back: %s", c.ID, stays), ofChange(c)...)
 	}
 }

@@ -15,51 +15,71 @@ import (
 type Scout interface {
 	// Look takes a census as the policy bounds it. It returns soon after ctx has ended.
 	Look(ctx context.Context, c policy.Config) (sense.Sight, error)
+	// Inspect looks for the flows that may bypass tracking. After an error it tells what
+	// is certain all the same. It returns soon after ctx has ended.
+	Inspect(ctx context.Context, c policy.Config) ([]policy.FlowSight, error)
 	// Rest takes away what Look has put into the kernel.
 	Rest() error
 }
 
+// An Allowlist tells the sources that are never limited. It is used as a Scout is.
+// *sense.Allowlist is the real one.
+type Allowlist interface {
+	// Read tells them as the policy has it. After an error it tells those that are known.
+	Read(ctx context.Context, c policy.Config) ([]policy.Allowed, error)
+}
+
+// unlisted is why nobody is limited before the allowlist has been read.
+const unlisted = "who is never to be limited is not known yet"
+
 // scouting is what the loop knows of its scout.
 type scouting struct {
-	back   chan sight    // from the scout on its way, nil when there is none
+	back   chan func()   // from the scout on its way: what takes in what it has found; nil when there is none
 	asked  time.Duration // when it was last sent to look, 0 for never
 	out    bool          // Look has been called since Rest was
 	last   time.Duration // when it was last sent to rest
 	unseen string        // why the newest census failed, empty when it did not
 
+	inspected time.Duration // when it was last sent for the flows, 0 for never
+	blurred   string        // why not all is known of them, empty when it is
+	listing   bool          // the allowlist is to be read: the daemon has started, or the policy is another
+	misread   string        // why it could not be read whole, empty when it could
+
 	counting  bool   // new connections are being counted
 	uncounted string // why they are not though they should be, empty otherwise
-}
-
-// A sight is what the scout comes back with.
-type sight struct {
-	sense.Sight
-	err    error
-	rested bool // it was sent to rest, not to look
 }
 
 // meet takes in what the scout has found, if it is back.
 func (g *Guard) meet() {
 	select {
-	case s := <-g.scouting.back: // never, of a nil channel
+	case takeIn := <-g.scouting.back: // never, of a nil channel
 		g.scouting.back = nil
-		g.takeIn(s)
+		takeIn()
 	default:
 	}
 }
 
-func (g *Guard) takeIn(s sight) {
-	switch {
-	case s.rested:
-		g.scouting.out = s.err != nil
-		g.reportCounting(false, s.err)
-	case s.err != nil:
-		g.reportUnseen(s.err)
-	default:
-		g.snapshot.Census = s.Census
-		g.reportSeen()
-		g.reportCounting(s.Counting, s.Uncounted)
+// takeIn takes in what a look has shown.
+func (g *Guard) takeIn(s sense.Sight, err error) {
+	if err != nil {
+		g.reportUnseen(err)
+		return
 	}
+	g.snapshot.Census = s.Census
+	g.reportSeen()
+	g.reportCounting(s.Counting, s.Uncounted)
+}
+
+// takeFlows takes in what was seen of the flows.
+func (g *Guard) takeFlows(found []policy.FlowSight, err error) {
+	g.snapshot.Flows = found
+	g.reportBlurred(err)
+}
+
+// takeList takes in the allowlist.
+func (g *Guard) takeList(list []policy.Allowed, err error) {
+	g.snapshot.Allowed, g.snapshot.Unlisted, g.scouting.listing = list, "", false
+	g.reportMisread(err)
 }
 
 // sendOut sends the scout to look when the policy wants to know, and to rest when
@@ -68,19 +88,36 @@ func (g *Guard) sendOut(now time.Duration) {
 	s := &g.scouting
 	switch {
 	case g.Scout == nil || s.back != nil:
+	case s.listing && g.Allow != nil && min(g.Config.Mode, g.Config.LimitSource.Mode) > policy.Off:
+		ctx, config := g.living, g.Config
+		g.send(func() (takeIn func()) { return g.list(ctx, config) })
 	case g.state.WantsCensus(&g.Config, s.asked, now):
 		s.asked, s.out = now, true
 		ctx, config := g.living, g.Config
 		if g.state.Episode.Name == "" { // an undo asks what is in the table, not who fills it
 			config.Census.CountNew = policy.CountNever
 		}
-		g.send(func() (back sight) {
-			back.Sight, back.err = g.Scout.Look(ctx, config)
-			return back
+		g.send(func() (takeIn func()) {
+			sight, err := g.Scout.Look(ctx, config)
+			list := g.list(ctx, config)
+			return func() { g.takeIn(sight, err); list() }
+		})
+	case g.state.WantsFlows(&g.snapshot, &g.Config, s.inspected, now):
+		s.inspected = now
+		ctx, config := g.living, g.Config
+		g.send(func() (takeIn func()) {
+			found, err := g.Scout.Inspect(ctx, config)
+			return func() { g.takeFlows(found, err) }
 		})
 	case s.out && g.mayRest() && now-s.last >= retryEvery:
 		s.last = now
-		g.send(func() sight { return sight{rested: true, err: g.Scout.Rest()} })
+		g.send(func() (takeIn func()) {
+			err := g.Scout.Rest()
+			return func() {
+				g.scouting.out = err != nil
+				g.reportCounting(false, err)
+			}
+		})
 	}
 }
 
@@ -90,8 +127,18 @@ func (g *Guard) mayRest() bool {
 	return g.state.Episode.Name == "" || g.scouting.counting && !g.Config.Counts()
 }
 
-func (g *Guard) send(errand func() sight) {
-	back := make(chan sight, 1) // so that it never waits for us
+// list reads the allowlist where sources may be limited. It must be as new as what it is
+// asked about, so it comes with every census.
+func (g *Guard) list(ctx context.Context, c policy.Config) (takeIn func()) {
+	if g.Allow == nil || min(c.Mode, c.LimitSource.Mode) == policy.Off {
+		return func() {}
+	}
+	list, err := g.Allow.Read(ctx, c)
+	return func() { g.takeList(list, err) }
+}
+
+func (g *Guard) send(errand func() (takeIn func())) {
+	back := make(chan func(), 1) // so that it never waits for us
 	g.scouting.back = back
 	go func() { back <- errand() }()
 }

@@ -25,6 +25,8 @@ type scout struct {
 	most  int // at any moment
 	clock func() time.Duration
 	newly []policy.Counting // what it was to count at each look
+
+	translated string // an entry of every flow
 }
 
 func (s *scout) Look(ctx context.Context, c policy.Config) (sense.Sight, error) {
@@ -44,6 +46,14 @@ func (s *scout) Look(ctx context.Context, c policy.Config) (sense.Sight, error) 
 }
 
 func (s *scout) Rest() error { s.rests++; return nil }
+
+// Inspect finds each flow that is asked for as it is told.
+func (s *scout) Inspect(ctx context.Context, c policy.Config) (found []policy.FlowSight, err error) {
+	for _, f := range c.Bypass {
+		found = append(found, policy.FlowSight{Flow: f.Name, Mark: f.Mark(), At: s.clock(), NAT: s.translated})
+	}
+	return found, s.err
+}
 
 // scouted runs a test with a guard and its scout in a bubble of time, for a flood
 // that ends a minute before the end.
@@ -209,6 +219,11 @@ type stuck struct{ end chan struct{} }
 func (s stuck) Look(context.Context, policy.Config) (sense.Sight, error) {
 	<-s.end
 	return sense.Sight{}, nil
+}
+
+func (s stuck) Inspect(context.Context, policy.Config) ([]policy.FlowSight, error) {
+	<-s.end
+	return nil, nil
 }
 
 func (s stuck) Rest() error { panic("called while Look is") }

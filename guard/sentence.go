@@ -28,6 +28,10 @@ func Sentence(d policy.Decision) string {
 		return fmt.Sprintf("yield change %d: %s", d.Change, d.Reason)
 	case policy.Bounded:
 		return d.Reason
+	case policy.Rank:
+		return "sources by what they hold: " + d.Reason
+	case policy.Prune:
+		return fmt.Sprintf("change %d: delete the entries of %s without a reply: %s", d.Change, about(d), d.Reason)
 	case policy.Close:
 		return "episode over: " + d.Reason
 	}
@@ -45,6 +49,13 @@ func Diagnosis(c policy.Cause, p policy.Pattern, confidence float64) string {
 
 // act says what a decision does.
 func act(d policy.Decision) string {
+	if d.Terms != nil {
+		l := leaseOf(d, "")
+		if d.To < d.From {
+			return freeText(l)
+		}
+		return leaseText(l)
+	}
 	if d.Measure == policy.ShortenTimeouts {
 		verb := fmt.Sprintf("shorten timeouts to level %d of %d", d.To, policy.TopLevel)
 		if d.To < d.From {
@@ -58,6 +69,17 @@ func act(d policy.Decision) string {
 		verb = "lower"
 	}
 	return fmt.Sprintf("%s %s from %s to %s", verb, name, policy.Number(d.From), policy.Number(d.To))
+}
+
+// about is the source or the flow of a lease.
+func about(d policy.Decision) string {
+	switch {
+	case d.Terms == nil:
+		return ""
+	case d.Terms.Flow != "":
+		return d.Terms.Flow
+	}
+	return bare(leaseOf(d, ""))
 }
 
 // timeouts lists what becomes of some timeouts.
@@ -84,6 +106,10 @@ func shortened(c ledger.Change) string {
 // numbers. Timeouts that are somebody else's by now are not among them.
 func back(c ledger.Change) string {
 	d := policy.Decision{Measure: policy.Measure(c.Measure)}
+	if isLease(c) && len(c.Edits) == 1 {
+		l, _ := actions.ParseLease(c.Edits[0])
+		return freeText(l)
+	}
 	if d.Measure != policy.ShortenTimeouts {
 		before, after, ok := values(c)
 		if d.From, d.To = after, before; !ok {

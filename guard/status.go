@@ -23,6 +23,9 @@ func (g *Guard) Status() string {
 	if n := g.active(); n > 0 {
 		parts = append(parts, changesText(n)+" active")
 	}
+	if text := g.limitedText(); text != "" {
+		parts = append(parts, text)
+	}
 	if g.Config.Mode != policy.Act {
 		parts = append(parts, "mode "+g.Config.Mode.String())
 	}

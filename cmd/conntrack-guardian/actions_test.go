@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 )
@@ -141,7 +142,7 @@ func TestRootRollbackRestrictionsKeepsCapacity(t *testing.T) {
 	if err := os.Mkdir(s.path("state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l, _, err := openLedger(s.path("state"))
+	l, _, err := openLedger(s.path("state"), actions.KernelLeases())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ fail; --force does it all the same.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wanted := func(c ledger.Change) bool {
-				return all || restrictions && c.Measure == string(policy.ShortenTimeouts) || slices.Contains(args, strconv.Itoa(c.ID))
+				return all || restrictions && restricts(c) || slices.Contains(args, strconv.Itoa(c.ID))
 			}
 			changes, err := rollback(f.stateDir, args, wanted, force)
 			if f.json {
@@ -58,6 +58,15 @@ fail; --force does it all the same.`,
 	f.stateFlag(cmd)
 	program.JSONFlag(cmd, &f.json)
 	return cmd
+}
+
+// restricts reports whether a change takes something from the traffic.
+func restricts(c ledger.Change) bool {
+	switch policy.Measure(c.Measure) {
+	case policy.ShortenTimeouts, policy.LimitSource, policy.Bypass:
+		return true
+	}
+	return false
 }
 
 // count is how many are true.
@@ -80,7 +89,7 @@ func rollback(stateDir string, args []string, wanted func(ledger.Change) bool, f
 	if missing := named(known, args); missing != nil || len(known) == 0 {
 		return nil, missing // nothing to undo, and nothing to lock
 	}
-	l, executor, err := openLedger(stateDir)
+	l, executor, err := openLedger(stateDir, actions.KernelLeases())
 	if err != nil {
 		return nil, err
 	}

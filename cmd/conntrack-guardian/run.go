@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/entries"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
@@ -54,10 +55,14 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	}
 	g := &guard.Guard{
 		Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy,
-		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, StateDir: f.stateDir,
+		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied,
+		Allow: sense.NewAllowlist(policy.Namespace), StateDir: f.stateDir,
 	}
+	leases := actions.KernelLeases()
+	defer leases.Close() // with liftAll nothing is left of them but on an early return, which has made none
+	g.Leases = leases
 	var damaged *ledger.DamagedError
-	switch l, executor, err := openLedger(f.stateDir); {
+	switch l, executor, err := openLedger(f.stateDir, leases); {
 	case errors.As(err, &damaged): // it still watches and advises
 		g.NoLedger = err
 	case err != nil:

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"net/netip"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 )
@@ -38,8 +42,9 @@ func (f *flags) source() string {
 // writable is why the daemon could not act, nil when it can.
 func writable() error { return sysctl.Writable(actions.MaxName) }
 
-// openLedger opens the ledger of a state directory and an executor on it.
-func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
+// openLedger opens the ledger of a state directory and an executor on it that makes
+// leases by the ones given.
+func openLedger(dir string, leases *actions.Leases) (*ledger.Ledger, *actions.Executor, error) {
 	id, err := boot.ID()
 	if err != nil {
 		return nil, nil, err
@@ -48,10 +53,21 @@ func openLedger(dir string) (*ledger.Ledger, *actions.Executor, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return l, actions.New(l, map[string]actions.Target{
+	targets := map[string]actions.Target{
 		"sysctl":  &actions.Sysctl{ReadKey: sysctl.Read, WriteKey: sysctl.Write, Count: largestCount},
 		"timeout": actions.KernelTimeouts(),
-	}), nil
+	}
+	maps.Copy(targets, leases.Targets())
+	return l, actions.New(l, targets), nil
+}
+
+// deleteUnreplied deletes what a source has in the table of a namespace without a reply.
+func deleteUnreplied(ctx context.Context, namespace string, source netip.Prefix) (n int, err error) {
+	err = netns.Do(namespace, func() error {
+		n, err = ctnetlink.DeleteUnrepliedUDP(ctx, source.Addr())
+		return err
+	})
+	return n, err
 }
 
 // largestCount is the larger count of a namespace's table and our own: one max

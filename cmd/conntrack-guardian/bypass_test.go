@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+)
+
+func bypassing(t *testing.T, opts lab.Options, flow string) *site {
+	t.Helper()
+	s := newSiteWith(t, opts)
+	s.write("guardian.toml", fmt.Sprintf(`version = 1
+mode = "act"
+namespace = %q
+[watch]
+window = "2s"
+calm = "1s"
+[raise_max]
+mode = "off"
+[shorten_timeouts]
+mode = "off"
+[limit_source]
+mode = "off"
+[bypass.test]
+%s
+hold = "2s"
+`, s.gateway.Router.Path(), flow))
+	return s
+}
+
+// entriesFrom counts those of clients in a prefix.
+func (s *site) entriesFrom(source netip.Prefix) (n int) {
+	s.Helper()
+	for _, f := range s.flows() {
+		if source.Contains(f.TupleOrig.IP.SourceAddress) {
+			n++
+		}
+	}
+	return n
+}
+
+// talks has some clients make connections for two seconds, none of which may fail.
+func (s *site) talks(way lab.Way) {
+	s.Helper()
+	load := s.gateway.StartClients(s.Context(), lab.Clients{TCP: 50, Way: way})
+	time.Sleep(2 * time.Second)
+	r, err := load.Stop()
+	if err != nil || r.TCP.Failed > 0 || r.TCP.Attempted < 50 {
+		s.Errorf("%d of %d connections failed, %v", r.TCP.Failed, r.TCP.Attempted, err)
+	}
+}
+
+// A listed flow makes no entries while the table is in trouble, in either direction, and
+// its connections work; afterwards it is tracked as before.
+func TestRootBypass(t *testing.T) {
+	s := bypassing(t, lab.Options{IPv6: true}, `from = ["fd77::/48"]
+to = ["fd80::/64"]
+proto = "tcp"
+ports = [7]`)
+	clients := netip.MustParsePrefix("fd77::/48")
+	way := lab.Way{IPv6: true, Addresses: 100}
+	d := s.start()
+	s.talks(way)
+	if n := s.entriesFrom(clients); n == 0 {
+		t.Fatal("the flow is not tracked to begin with")
+	}
+	s.empty()
+	s.fill(55_000)
+	s.until("the flow passes untracked", func() bool { return d.count("let test pass untracked") > 0 })
+	s.talks(way)
+	if n := s.entriesFrom(clients); n != 0 {
+		t.Errorf("%d entries of a flow that bypasses tracking", n)
+	}
+	s.empty()
+	s.until("it is tracked again", func() bool { return d.count("track test again") > 0 })
+	s.talks(way)
+	if n := s.entriesFrom(clients); n == 0 {
+		t.Error("the flow is not tracked any more")
+	}
+	d.stop()
+	if c := s.changes(); len(c) != 1 || c[0].State != ledger.Undone {
+		t.Errorf("changes: %+v", c)
+	}
+}
+
+// A flow that is translated can't do without tracking, and is not exempt.
+func TestRootBypassOfATranslatedFlowIsRefused(t *testing.T) {
+	s := bypassing(t, lab.Options{}, `from = ["10.77.0.0/16"]
+to = ["10.80.0.0/24"]
+proto = "tcp"
+ports = [7]`)
+	d := s.start()
+	s.talks(lab.Way{Addresses: 100})
+	s.fill(55_000)
+	s.until("it is refused", func() bool { return d.count("stays tracked: test, since 10.77.") > 0 })
+	s.talks(lab.Way{Addresses: 100})
+	if n := s.entriesFrom(netip.MustParsePrefix("10.77.0.0/16")); n == 0 {
+		t.Error("the flow is not tracked")
+	}
+	d.stop()
+	if c := s.changes(); len(c) != 0 {
+		t.Errorf("changes: %+v", c)
+	}
+}
+
+// stuff fills the table so that no connection finds room.
+func (s *site) stuff() {
+	s.Helper()
+	r, err := s.gateway.Fill(s.Context(), lab.Entries{
+		Count: baseline + 1000, Proto: unix.IPPROTO_TCP, State: lab.Established, Assured: true, Timeout: 10 * time.Minute, Sources: 100,
+	})
+	if n, counting := s.gateway.Count(); counting != nil || n < baseline {
+		s.Fatalf("%d entries, %v, %v %v", n, counting, r.Failed, err)
+	}
+}
+
+// In a full table the operator gets to the gateway by the lifeline, which nobody else
+// does, nor anybody anywhere else.
+func TestRootLifeline(t *testing.T) {
+	const port = 22
+	s := bypassing(t, lab.Options{}, `lifeline = true
+from = ["10.77.9.9"]
+proto = "tcp"
+ports = [22]`)
+	if err := s.gateway.Serve(port); err != nil {
+		t.Fatal(err)
+	}
+	gate := netip.AddrPortFrom(lab.LAN, port)
+	operator := lab.Way{From: netip.MustParseAddr("10.77.9.9"), To: gate}
+	other := lab.Way{From: netip.MustParseAddr("10.77.9.10"), To: gate}
+	through := lab.Way{From: netip.MustParseAddr("10.77.9.9")}
+	try := func(way lab.Way) bool {
+		_, err := s.gateway.Try(t.Context(), way)
+		return err == nil
+	}
+	for _, way := range []lab.Way{operator, other, through} {
+		if !try(way) {
+			t.Fatalf("%+v fails to begin with", way)
+		}
+	}
+	s.empty()
+	s.stuff()
+	if try(operator) {
+		t.Fatal("the operator gets in without a lifeline: this shows nothing")
+	}
+	d := s.start()
+	s.until("the lifeline is there", func() bool { return d.count("let test pass untracked") > 0 })
+	for range 5 {
+		if !try(operator) {
+			t.Error("the operator does not get in")
+		}
+	}
+	if try(other) || try(through) {
+		t.Error("others get in, too: this shows nothing")
+	}
+	s.empty()
+	s.until("the lifeline is taken away", func() bool { return d.count("track test again") > 0 })
+	if !try(operator) {
+		t.Error("the operator does not get in afterwards")
+	}
+	d.stop()
+}

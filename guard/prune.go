@@ -1,0 +1,98 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// Prune deletes the entries of a source that have seen no reply, in the table of a
+// namespace, and tells how many there were.
+type Prune func(ctx context.Context, namespace string, source netip.Prefix) (deleted int, err error)
+
+// pruning is what the loop knows of the deletion under way. There is only one.
+type pruning struct {
+	back     chan pruned // nil when there is none
+	decision policy.Decision
+}
+
+type pruned struct {
+	deleted int
+	took    time.Duration
+	err     error
+}
+
+// unreplied is what a deletion counts by, as walks do by the names of timeouts.
+const unreplied = "unreplied"
+
+// prune sends somebody to delete, with the intent on the disk first. Another one has to
+// wait: the policy asks again.
+func (g *Guard) prune(d policy.Decision) error {
+	if g.Prune == nil || g.pruning.back != nil {
+		return nil
+	}
+	if _, err := g.Actions.Walking(d.Change, false); err != nil {
+		return err
+	}
+	back := make(chan pruned, 1) // so that it never waits for us
+	g.pruning.back, g.pruning.decision = back, d
+	ctx, namespace, source := g.living, g.Namespace, d.Terms.Source
+	go func() {
+		var p pruned
+		begun := time.Now()
+		p.deleted, p.err = g.Prune(ctx, namespace, source)
+		p.took = time.Since(begun)
+		back <- p
+	}()
+	return nil
+}
+
+// meetPrune takes in what was deleted, if that is known by now.
+func (g *Guard) meetPrune() {
+	select {
+	case p := <-g.pruning.back: // never, of a nil channel
+		g.endPrune(p)
+	default:
+	}
+}
+
+// awaitPrune waits at the end for one that has been told to come back.
+func (g *Guard) awaitPrune() {
+	if g.pruning.back == nil {
+		return
+	}
+	g.leave()
+	select {
+	case p := <-g.pruning.back:
+		g.endPrune(p)
+	case <-time.After(lastWait):
+	}
+}
+
+// endPrune records and reports. One that failed counts as done: the next step of the
+// escalation does not wait for it.
+func (g *Guard) endPrune(p pruned) {
+	d := g.pruning.decision
+	g.pruning = pruning{}
+	w := ledger.Walk{Done: true, Took: p.took.Seconds(), Classes: []ledger.Count{{Class: unreplied, Deleted: p.deleted}}}
+	if p.err != nil {
+		w.Note = p.err.Error()
+	}
+	_, err := g.Actions.Walked(d.Change, w)
+	if err == nil {
+		err = p.err
+	}
+	if err != nil {
+		g.reportFailed(d, d.Change, err)
+		return
+	}
+	g.log(journald.LevelNotice, eventPruned, fmt.Sprintf("change %d: %s entries of %s without a reply deleted in %s: %s",
+		d.Change, policy.Number(p.deleted), d.Terms.Source, policy.Span(p.took), d.Reason),
+		append(g.ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.Int("DELETED", p.deleted))...)
+}
