@@ -79,7 +79,7 @@ func (r *reading) conflict(a, b, message string) {
 // approve holds a measure to its approval, which is a bound of its written in the
 // file.
 func (r *reading) approve(table, bound string, own *policy.Mode) {
-	if key := table + "." + bound; !r.written(key) {
+	if key := table + "." + bound; !r.written(key) && !r.bad[table] {
 		r.unapproved(table, own, key, "a "+bound+" in ["+table+"]")
 	}
 }

@@ -4,7 +4,11 @@
 //	config.go   File, Load, Parse: the way through the package
 //	schema.go   each key of the file once: its field, its kind, its bounds
 //	kind.go     the kinds of value: durations, ratios, whole numbers, modes, ...
+//	list.go     lists of values, and where each value stands
+//	address.go  addresses and prefixes
+//	protocol.go protocols and ports
 //	timeouts.go the table of each timeout, and what [shorten_timeouts] must hold
+//	flow.go     the table of each flow, [bypass.NAME], and what it must hold
 //	check.go    what one value alone can't show: order, approval, version
 //	entries.go  a text that parses -> its keys, values and places
 //	draft.go    a text that doesn't parse -> its syntax faults and one that does
@@ -17,7 +21,8 @@
 //     caller gets the defaults, which touch nothing.
 //   - All problems of a file are found in one reading, in the order of the file,
 //     and none that merely follows from another.
-//   - No measure may act whose ceiling isn't written in the file, and no timeout be
-//     shortened whose floor isn't. A program's default is nobody's approval.
+//   - No measure may act whose ceiling or rate isn't written in the file, and no
+//     timeout be shortened whose floor isn't. A program's default is nobody's approval.
+//     A flow that is written is approved by that.
 //   - No text makes Parse panic or take longer than a moment.
 package config

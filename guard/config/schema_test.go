@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
@@ -96,7 +97,8 @@ func snake(name string) string {
 	return b.String()
 }
 
-// The example is the documentation of the defaults, so it must be them, in full.
+// The example is the documentation of the defaults, so it must be them, in full, and
+// of flows, of which there are none by default: it shows two that do nothing.
 func TestExampleIsDefault(t *testing.T) {
 	got, err := Load(examplePath)
 	if err != nil {
@@ -106,13 +108,42 @@ func TestExampleIsDefault(t *testing.T) {
 		t.Errorf("hash %q is not a SHA-256", got.Hash)
 	}
 	got.Hash = ""
-	if !reflect.DeepEqual(got, Default()) {
-		t.Errorf("example says\n%+v\nbut the default is\n%+v", got, Default())
+	want := Default()
+	want.Policy.Bypass = exampleFlows()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("example says\n%+v\nbut the default is\n%+v", got, want)
 	}
 	for _, e := range exampleEntries(t) {
 		if e.key.String() == belowRFCKey && e.value != false {
 			t.Errorf("%s is %v, by default it is false", belowRFCKey, e.value)
 		}
+	}
+}
+
+// exampleFlows are as the example documents them. But for the mode, what can be left
+// out is as it is by default.
+func exampleFlows() []policy.Flow {
+	resolver, ssh := newFlow("resolver"), newFlow("ssh")
+	resolver.Mode, ssh.Mode = policy.Off, policy.Off
+	resolver.From = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}
+	resolver.To = []netip.Prefix{netip.MustParsePrefix("192.0.2.53/32"), netip.MustParsePrefix("2001:db8::53/128")}
+	resolver.Proto, resolver.Ports = 17, []policy.Ports{{Low: 53, High: 53}}
+	ssh.From = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:2::/48")}
+	ssh.Proto, ssh.Ports, ssh.Lifeline = 6, []policy.Ports{{Low: 22, High: 22}}, true
+	return []policy.Flow{resolver, ssh}
+}
+
+// An operator who takes the flows over for real only deletes their modes.
+func TestExampleFlowsActWithoutTheirMode(t *testing.T) {
+	text, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := exampleFlows()
+	want[0].Mode, want[1].Mode = policy.Act, policy.Act
+	got, problems := Parse("p", []byte(strings.ReplaceAll(string(text), "\nmode = \"off\"\n", "\n")))
+	if len(problems) > 0 || !reflect.DeepEqual(got.Policy.Bypass, want) {
+		t.Errorf("got %+v and %v, want %+v", got.Policy.Bypass, problems, want)
 	}
 }
 
@@ -131,9 +162,9 @@ func exampleEntries(t *testing.T) []entry {
 
 func TestExampleHoldsEverySetting(t *testing.T) {
 	entries := exampleEntries(t)
-	for _, s := range schema {
-		if !slices.ContainsFunc(entries, func(e entry) bool { return e.key.String() == s.name }) {
-			t.Errorf("%s is not in the example", s.name)
+	for _, name := range known {
+		if !slices.ContainsFunc(entries, func(e entry) bool { return generic(e.key) == name }) {
+			t.Errorf("%s is not in the example", name)
 		}
 	}
 }
