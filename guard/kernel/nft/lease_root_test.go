@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -70,25 +69,6 @@ func holds(t testing.TB, l *Leases, want map[string]uint64) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("leases (-want +got):\n%s", diff)
 	}
-}
-
-// A limited source gets its burst and no more at once; what is refused leaves no
-// entry, is counted for its source and was counted as new before. Others pass.
-func TestRootLimit(t *testing.T) {
-	g := newGateway(t)
-	table := installIn(t, g.Router.Path(), ordinary)
-	l := openIn(t, g.Router.Path(), ordinaryLeases)
-	terms := Terms{Rate: 1, Burst: 20, IPv4Bits: 32, IPv6Bits: 64}
-	hold(t, l, terms, time.Minute, limit("10.77.0.1/32"), limit("10.77.0.3/32"))
-	inside(t, g.Client.Path(), func() error {
-		return errors.Join(shoutOnce(addr("10.77.0.1"), nobody, 200), shoutOnce(addr("10.77.0.2"), nobody, 100))
-	})
-	n := entries(t, g.Router.Path())
-	if n < 120 || n > 123 { // the rate lets one in a second more pass
-		t.Errorf("%d entries, want 20 and 100", n)
-	}
-	holds(t, l, map[string]uint64{"limit 10.77.0.1/32": uint64(300 - n), "limit 10.77.0.3/32": 0})
-	counted(t, mustRead(t, table), 300, 0, map[string]uint64{"10.77.0.1/32": 200, "10.77.0.2/32": 100})
 }
 
 // shoutOnce makes n connections of one datagram each that nobody answers.
