@@ -18,8 +18,8 @@ type place struct {
 	// remade are leases that had been taken away with their table, and came back when
 	// it was made anew for another.
 	remade map[nft.Lease]bool
-	// held are the leases that this process has put in force, or tried to, and when it
-	// began to do so last.
+	// held are the leases that this process has put in force, and when it began to do so
+	// last.
 	held map[nft.Lease]time.Duration
 	lost map[nft.Lease]bool // were held in the namespace that the path named before
 }
@@ -195,21 +195,24 @@ func (l *Leases) open(p *place, namespace string) error {
 	return nil
 }
 
-// end takes a lease away. What this process has not put in force is another's: of a
-// guardian before us, or of nobody.
+// end takes a lease away. What our socket has not made is another's: of a guardian
+// before us, or of nobody.
 func (l *Leases) end(lease Lease) error {
 	p, err := l.at(lease.Namespace)
 	if err != nil {
 		return err
 	}
-	if _, ours := p.held[lease.held()]; !ours || p.socket == nil {
-		return l.orGone(lease.Namespace, l.EndLeft(lease.Namespace, lease.held()))
+	if p.socket != nil {
+		if err := p.socket.End(lease.held()); err != nil {
+			return err
+		}
+		delete(p.held, lease.held())
+		live, err := l.look(lease.Namespace)
+		if err != nil || live.of(lease) == NoLease {
+			return err
+		}
 	}
-	if err := p.socket.End(lease.held()); err != nil {
-		return err
-	}
-	delete(p.held, lease.held())
-	return nil
+	return l.orGone(lease.Namespace, l.EndLeft(lease.Namespace, lease.held()))
 }
 
 // shared are what leases must share to be put in force in one step.
@@ -228,9 +231,6 @@ func (l *Leases) hold(p *place, all []Lease) (remade []string, err error) {
 	for of, requests := range l.byTerms(all) {
 		terms := nft.Terms{Rate: uint32(of.rate), Burst: uint32(of.burst), IPv4Bits: l.bits4, IPv6Bits: l.bits6, Flows: flows}
 		now := l.Now() // not after the kernel's clocks begin to run
-		for _, r := range requests {
-			p.note(r.Lease, now)
-		}
 		tables, err := p.socket.Hold(terms, of.length, requests...)
 		if err != nil {
 			return remade, fmt.Errorf("hold %d leases: %w", len(requests), err)
@@ -241,14 +241,6 @@ func (l *Leases) hold(p *place, all []Lease) (remade []string, err error) {
 		remade = append(remade, tables...)
 	}
 	return remade, nil
-}
-
-// note keeps that a lease is tried to be put in force: it may be, also when that
-// fails. One that already is keeps its time.
-func (p *place) note(lease nft.Lease, now time.Duration) {
-	if _, ok := p.held[lease]; !ok {
-		p.held[lease] = now
-	}
 }
 
 // byTerms parts leases by what they must share. The rate is that of limits; other

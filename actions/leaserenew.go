@@ -40,7 +40,7 @@ func (l *Leases) Renew(namespace string, all []Lease) (r Renewed, err error) {
 	if err != nil {
 		return r, fmt.Errorf("renew leases: %w", err)
 	}
-	p.forget(all, l.Now())
+	p.forget(all)
 	stay := l.sift(p, all, live, &r)
 	if len(stay) == 0 || len(r.Unfit) > 0 {
 		return Renewed{Over: r.Over, Unfit: r.Unfit}, nil
@@ -100,16 +100,14 @@ func (l *Leases) sift(p *place, all []Lease, live view, r *Renewed) (stay []Leas
 	return stay
 }
 
-// forget lets go of what is about leases that nobody asks for: such as were not
-// taken, or ended while they could not be. A lease that may be in force is ended
-// through the socket that made it, so it is known for as long as it can be.
-func (p *place) forget(but []Lease, now time.Duration) {
+// forget lets go of what is about leases that nobody asks for any more.
+func (p *place) forget(but []Lease) {
 	asked := make(map[nft.Lease]bool, len(but))
 	for _, lease := range but {
 		asked[lease.held()] = true
 	}
 	maps.DeleteFunc(p.lost, func(lease nft.Lease, _ bool) bool { return !asked[lease] })
-	maps.DeleteFunc(p.held, func(lease nft.Lease, since time.Duration) bool { return !asked[lease] && now-since > maxLease })
+	maps.DeleteFunc(p.held, func(lease nft.Lease, _ time.Duration) bool { return !asked[lease] })
 }
 
 func keysOf(all []Lease) (keys []string) {

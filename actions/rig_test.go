@@ -27,6 +27,8 @@ type rig struct {
 	boot   string
 	opt    ledger.Options
 	kernel *actionstest.Kernel
+	leased *actionstest.LeaseKernel
+	target *Leases // of the executor
 }
 
 // free is a target that allows every name the kernel has, for changes of many
@@ -43,7 +45,8 @@ func newRig(t tester, dir string, opt ledger.Options) *rig {
 
 // offRig is a rig before its first start.
 func offRig(dir string, opt ledger.Options) *rig {
-	r := &rig{dir: dir, boot: boot, opt: opt, kernel: actionstest.New(65536)}
+	r := &rig{dir: dir, boot: boot, opt: opt, kernel: actionstest.New(65536), leased: actionstest.NewLeases()}
+	r.leased.AddNamespace(elsewhere)
 	for _, name := range []string{"a", "b", "c"} {
 		r.kernel.Set(name, "10")
 	}
@@ -63,7 +66,10 @@ func (r *rig) start(t tester) {
 	}
 	s := &Sysctl{ReadKey: r.kernel.Read, WriteKey: r.kernel.Write, Count: r.kernel.Entries}
 	timeouts := &Timeouts{ReadKey: r.kernel.ReadIn, WriteKey: r.kernel.WriteIn, Gone: r.kernel.Gone}
-	r.Executor = New(l, map[string]Target{"sysctl": s, "timeout": timeouts, "free": free{r.kernel}})
+	r.target = leasesOn(r.leased)
+	targets := r.target.Targets()
+	targets["sysctl"], targets["timeout"], targets["free"] = s, timeouts, free{r.kernel}
+	r.Executor = New(l, targets)
 }
 
 func (r *rig) stop(t tester) {
@@ -71,6 +77,7 @@ func (r *rig) stop(t tester) {
 	if err := r.ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
+	r.leased.Kill()
 }
 
 func (r *rig) restart(t tester) {
