@@ -58,6 +58,8 @@ func (st *State) limit(s *Snapshot, c *Config, mode Mode, found []offender, othe
 		verb = Advised
 	case s.Unable != "":
 		verb, suffix = Advised, "; not done: "+s.Unable
+	case s.Unlisted != "":
+		verb, suffix = Advised, "; not done: "+s.Unlisted
 	}
 	if verb != Do && once(&st.Episode.said.advised[LimitSource.slot()]) {
 		return nil

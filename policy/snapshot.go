@@ -21,8 +21,10 @@ type Snapshot struct {
 	// Census is the newest census, the zero one while there is none.
 	Census Census
 
-	// Allowed are the sources that are never limited.
-	Allowed []Allowed
+	// Allowed are the sources that are never limited, and Unlisted is why they are not
+	// known, empty when they are.
+	Allowed  []Allowed
+	Unlisted string
 
 	// Flows are what was last seen of the flows that may bypass tracking.
 	Flows []FlowSight
