@@ -8,11 +8,11 @@ import (
 )
 
 var (
-	// ErrOwned is what Install and Remove return while another socket owns the
-	// table: that of a living process.
+	// ErrOwned is what is returned of a table that is to be made, changed or removed
+	// while another socket owns it: that of a living process.
 	ErrOwned = errors.New("the table belongs to another running guardian")
-	// ErrUnsupported is what Install returns where the kernel lacks nf_tables, or a
-	// part of it that the table needs.
+	// ErrUnsupported is what is returned of a table that is to be made where the kernel
+	// lacks nf_tables, or a part of it that the table needs.
 	ErrUnsupported = errors.New("not supported by this kernel")
 )
 

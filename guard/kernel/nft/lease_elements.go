@@ -133,7 +133,15 @@ func (s *socket) removeLeases(set *leaseSet, keys [][]byte) error {
 	if err := s.removeKeys(set.name, keys); err != nil || set.refused == "" {
 		return err
 	}
-	return s.removeKeys(set.refused, keys)
+	// Most may never have had anything refused.
+	refused, err := s.elementsOf(set.refused)
+	if err != nil {
+		return err
+	}
+	return s.removeKeys(set.refused, slices.DeleteFunc(slices.Clone(keys), func(key []byte) bool {
+		_, there := refused[string(key)]
+		return !there
+	}))
 }
 
 // removeKeys removes elements: many at once or, if one of them is not there, each
