@@ -37,13 +37,14 @@ type bench struct {
 func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what reading the table costs, and pruning it",
+		Short: "Measure what reading the table costs, pruning it, and limiting sources",
 		Args:  program.Args(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(benchCensusCommand(&bench{}), benchReadCommand())
 	cmd.AddCommand(benchForwardingCommand(newForwardBench()), benchGuardCommand())
 	cmd.AddCommand(benchWalkCommand(&walkBench{}), benchPruneCommand())
+	cmd.AddCommand(benchLeasesCommand(newLeaseBench()))
 	return cmd
 }
 

@@ -77,21 +77,26 @@ put back. Entries expire after 8 seconds, so that the table stays of a size.`,
 
 // understand checks the command line before anything is changed.
 func (b *forwardBench) understand() error {
-	if len(b.rates) == 0 || b.rounds < 1 {
-		return program.Misuse("%d rates, %d rounds: there must be one of each", len(b.rates), b.rounds)
+	if err := checkTraffic(b.rates, b.rounds, b.length); err != nil {
+		return err
 	}
-	for _, rate := range b.rates {
+	return findSelf(&b.self)
+}
+
+// checkTraffic checks what benchmarks with traffic are told, and who runs them.
+func checkTraffic(rates []int, rounds int, length time.Duration) error {
+	if len(rates) == 0 || rounds < 1 {
+		return program.Misuse("%d rates, %d rounds: there must be one of each", len(rates), rounds)
+	}
+	for _, rate := range rates {
 		if rate < 0 {
 			return program.Misuse("a rate of %d: it must not be negative", rate)
 		}
 	}
-	if b.length < time.Second {
-		return program.Misuse("%s are too short to measure: --for must be a second at least", b.length)
+	if length < time.Second {
+		return program.Misuse("%s are too short to measure: --for must be a second at least", length)
 	}
-	if err := needRoot(); err != nil {
-		return err
-	}
-	return findSelf(&b.self)
+	return needRoot()
 }
 
 func (b *forwardBench) run(cmd *cobra.Command) error {

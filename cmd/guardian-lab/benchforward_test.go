@@ -123,6 +123,8 @@ type scoutFunc func() (sense.Sight, error)
 
 func (f scoutFunc) Look(context.Context, policy.Config) (sense.Sight, error) { return f() }
 
+func (scoutFunc) Inspect(context.Context, policy.Config) ([]policy.FlowSight, error) { return nil, nil }
+
 func (scoutFunc) Rest() error { return nil }
 
 // A census that fails is not measured as one that costs nothing.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
@@ -139,11 +138,7 @@ func (w *watchedSensor) Read(into *policy.Snapshot) error {
 
 // mark is a tick at this moment.
 func mark() tickMark {
-	var used unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		panic("guardian-lab: getrusage: " + err.Error()) // fails for no valid argument
-	}
-	return tickMark{At: boot.Now(), CPU: time.Duration(used.Utime.Nano() + used.Stime.Nano())}
+	return tickMark{At: boot.Now(), CPU: usedCPU()}
 }
 
 // A watchedScout notes every census that came to its end. The loop sends one at a
