@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,8 @@ type gateway struct {
 	t      *testing.T
 	dir    string
 	kernel *actionstest.Kernel
+	leased *actionstest.LeaseKernel
+	refuse float64 // packets that every limit refuses in a second
 	now    time.Duration
 	want   int   // entries that the traffic would have
 	others int   // entries in another table that shares max
@@ -47,7 +50,7 @@ type gateway struct {
 }
 
 func newGateway(t *testing.T) *gateway {
-	w := &gateway{t: t, dir: t.TempDir(), kernel: actionstest.New(65536), now: time.Minute, lines: &lines{}}
+	w := &gateway{t: t, dir: t.TempDir(), kernel: actionstest.New(65536), leased: actionstest.NewLeases(), now: time.Minute, lines: &lines{}}
 	for name, value := range kernelTimeouts {
 		w.kernel.Set(name, value)
 	}
@@ -69,18 +72,25 @@ func (w *gateway) start() {
 	w.Guard = &Guard{
 		Writable: func() error { return nil }, Source: func() string { return "a test" },
 		Sensor: w, Log: slog.New(w.lines), Clock: func() time.Duration { return w.now }, Config: cfg, Ledger: l,
-		Actions: actions.New(l, map[string]actions.Target{"sysctl": &actions.Sysctl{
-			ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
-		}, "timeout": &actions.Timeouts{ReadKey: w.kernel.ReadIn, WriteKey: w.kernel.WriteIn, Gone: w.kernel.Gone}}),
 	}
+	w.Leases = &refusals{w.kernelLeases(), w}
+	targets := map[string]actions.Target{"sysctl": &actions.Sysctl{
+		ReadKey: w.kernel.Read, WriteKey: w.kernel.Write, Count: w.kernel.Entries,
+	}, "timeout": &actions.Timeouts{ReadKey: w.kernel.ReadIn, WriteKey: w.kernel.WriteIn, Gone: w.kernel.Gone}}
+	maps.Copy(targets, w.Leases.(*refusals).Targets())
+	w.Actions = actions.New(l, targets)
 	w.Start()
 }
 
 // kill ends the run as kill -9 does: nothing is written, the lock is let go.
-func (w *gateway) kill() { w.Ledger.Close() }
+func (w *gateway) kill() {
+	w.Ledger.Close()
+	w.leased.Kill()
+}
 
 // Read implements Sensor.
 func (w *gateway) Read(s *policy.Snapshot) error {
+	w.leased.Advance(w.now - w.leased.Now())
 	if w.err != nil {
 		return w.err
 	}

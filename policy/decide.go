@@ -25,6 +25,7 @@ type State struct {
 	checks   [levels]check
 	leases   [maxLeases]calm // those in force first
 	ranked   time.Duration   // when the census was begun that was last asked for offenders
+	pruned   time.Duration   // when the census was begun that last had entries of a source deleted
 	hog      netip.Prefix    // the source that held most of the table then, if any did
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -128,7 +129,7 @@ func outcomeOfWalk(w Walk, lost losses, floor float64) (Outcome, string) {
 
 // outcomeOfLimit is the outcome of limiting a source, by what it has refused lately.
 func outcomeOfLimit(refused float64, lost losses) (Outcome, string) {
-	refuses := fmt.Sprintf("%s packets/s refused", Number(int(refused)))
+	refuses := fmt.Sprintf("%s packets/s refused", Number(int(math.Round(refused))))
 	missed := lost.full + lost.snat + lost.memory
 	switch {
 	case missed > 0 && refused < trifle:

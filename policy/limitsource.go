@@ -119,12 +119,12 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 		since := a.Census.At - ch.Made // of what is known
 		still := fmt.Sprintf("%s still holds %s of the table, limited for %s", h.text(), h.Share.text(), Span(now-ch.Made))
 		switch {
-		case since >= 2*step && m.Escalation == DropAll:
+		case ch.Walk.Done && since >= 2*step && a.Census.At > st.pruned && m.Escalation == DropAll:
 			out = append(out, st.lease(Do, ch.Terms.Source, Dropped, c, still))
 		case since >= step && ch.Walk == (Walk{}):
 			d := st.decision(Prune, still).about(ch)
 			d.Terms = &ch.Terms
-			out = append(out, d)
+			out, st.pruned = append(out, d), a.Census.At
 		}
 	}
 	return out

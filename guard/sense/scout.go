@@ -7,14 +7,15 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// A Scout finds out who fills the table of a network namespace. It has one user at
-// a time.
+// A Scout finds out who fills the table of a network namespace, and which flows are
+// translated there. It has one user at a time.
 //
 // What a source has is told by a census. How fast it makes connections is told by
 // our own nft table where the policy has new connections counted, and otherwise
@@ -23,6 +24,7 @@ type Scout struct {
 	namespace string
 	path      *netns.Path // of the namespace, nil for our own
 	take      func(context.Context, census.Options) (census.Report, error)
+	find      func(context.Context, census.Search, func(*ctnetlink.Entry) bool) error
 	install   func(nft.Families, sizes) (counter, error)
 	remove    func() error  // what a counter left that could not be closed
 	apart     time.Duration // between two readings of the counters, at the least
@@ -59,7 +61,7 @@ const recent = time.Minute
 // it is empty.
 func NewScout(namespace string) *Scout {
 	s := &Scout{
-		namespace: namespace, take: census.Take, apart: partApart,
+		namespace: namespace, take: census.Take, find: census.Find, apart: partApart,
 		remove: func() error { return netns.Do(namespace, nft.Remove) },
 		install: func(f nft.Families, by sizes) (c counter, err error) {
 			err = netns.Do(namespace, func() error {

@@ -56,7 +56,7 @@ func (w *waiting) prepare(h *hasher, n *networks) {
 	w.source = h.address(&w.Orig.Src)
 	w.destination = h.address(&w.Orig.Dst)
 	w.service = h.service(w.destination, w.Orig.DstPort, w.Proto)
-	w.pooled = w.Status&ctnetlink.StatusSrcNAT != 0 && hasPorts(w.Proto)
+	w.pooled = w.Status&ctnetlink.StatusSrcNAT != 0 && HasPorts(w.Proto)
 	if !w.pooled {
 		return
 	}
@@ -121,8 +121,8 @@ func (t *tally) addPort(w *waiting) {
 	}
 }
 
-// hasPorts reports whether a protocol has source ports that NAT chooses from.
-func hasPorts(proto uint8) bool {
+// HasPorts reports whether a protocol has source ports that NAT chooses from.
+func HasPorts(proto uint8) bool {
 	switch proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
 		return true

@@ -17,7 +17,7 @@ func (t *tally) fill(r *Report, s scale) {
 	r.IPv4Bits, r.IPv6Bits = t.networks.ipv4, t.networks.ipv6
 	t.fillKinds(r, s)
 	t.fillLists(r, s)
-	r.Protocols = named(s, t.protocols[:], protocolName)
+	r.Protocols = named(s, t.protocols[:], ProtocolName)
 	r.States = named(s, t.states[:], stateName)
 	r.Zones = t.zoneRows(s)
 	r.Classes = t.classes(s)
@@ -63,14 +63,14 @@ func (t *tally) fillLists(r *Report, s scale) {
 	}
 	for _, at := range top(t.services) {
 		r.Services = append(r.Services, Service{
-			Addr: at.key.dst.Netip(), Port: at.key.port, Proto: protocolName(uint8(at.key.proto)),
+			Addr: at.key.dst.Netip(), Port: at.key.port, Proto: ProtocolName(uint8(at.key.proto)),
 			Figure: figureOf(s, t.services, at),
 		})
 	}
 	for _, at := range top(t.pools) {
 		r.Pools = append(r.Pools, Pool{
 			NAT: at.key.nat.Netip(), Dst: at.key.dst.Netip(), Port: at.key.port,
-			Proto: protocolName(uint8(at.key.proto)), Zone: at.key.zone,
+			Proto: ProtocolName(uint8(at.key.proto)), Zone: at.key.zone,
 			Lowest: at.ports.lowest, Highest: at.ports.highest, Ports: naturalPorts,
 			Figure: figureOf(s, t.pools, at),
 		})

@@ -64,7 +64,7 @@ func (n *networks) prefix(first ctnetlink.Addr) netip.Prefix {
 
 func checkBits(ipv4, ipv6 int) error {
 	if ipv4 < 0 || ipv4 > 32 || ipv6 < 0 || ipv6 > 128 {
-		return fmt.Errorf("take a census: sources of %d bits of IPv4 and %d of IPv6", ipv4, ipv6)
+		return fmt.Errorf("sources of %d bits of IPv4 and %d of IPv6", ipv4, ipv6)
 	}
 	return nil
 }

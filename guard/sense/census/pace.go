@@ -33,6 +33,13 @@ func (m meter) owes(share float64) time.Duration {
 	return time.Duration((cpu/share - wall) * float64(time.Second))
 }
 
+func checkCPU(share float64) error {
+	if !(share >= 0 && share <= 1) {
+		return fmt.Errorf("%v of a CPU is not within 0 and 1", share)
+	}
+	return nil
+}
+
 // threadTime is the CPU time of the calling thread, in the kernel and outside.
 func threadTime() time.Duration {
 	var now unix.Timespec

@@ -60,8 +60,8 @@ var protocolNames = map[uint8]string{
 	unix.IPPROTO_L2TP: "l2tp", unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_UDPLITE: "udplite",
 }
 
-// protocolName is the name of a protocol, or its number.
-func protocolName(proto uint8) string {
+// ProtocolName is the name of a protocol, or its number.
+func ProtocolName(proto uint8) string {
 	if name, ok := protocolNames[proto]; ok {
 		return name
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 )
 
@@ -74,12 +73,13 @@ func (o *Options) check() error {
 	switch {
 	case o.Sample < 0:
 		return fmt.Errorf("take a census: a sample of %d entries", o.Sample)
-	case !(o.CPU >= 0 && o.CPU <= 1):
-		return fmt.Errorf("take a census: %v of a CPU is not within 0 and 1", o.CPU)
 	case o.Source.Addr().Is4In6():
 		return fmt.Errorf("take a census of %s: write it as an IPv4 prefix", o.Source)
 	}
-	return checkBits(o.IPv4Bits, o.IPv6Bits)
+	if err := errors.Join(checkCPU(o.CPU), checkBits(o.IPv4Bits, o.IPv6Bits)); err != nil {
+		return fmt.Errorf("take a census: %w", err)
+	}
+	return nil
 }
 
 // take takes the census of the calling thread's namespace.
@@ -114,7 +114,7 @@ type run struct {
 	at      time.Duration
 	wall    time.Time
 	table   table
-	buckets *sysctl.File
+	size    size
 
 	received int  // entries, those of other sources included
 	beyond   bool // there are more than the sample
@@ -137,17 +137,18 @@ func begin(options Options, tally *tally, began meter) (*run, error) {
 // walk reads the table. It returns ErrResized if the table was not the same
 // throughout, whatever else went wrong.
 func (r *run) walk(ctx context.Context) (err error) {
-	if r.buckets, err = sysctl.Open(keys + "buckets"); err != nil {
-		return absent(err)
+	if r.size, err = watchSize(); err != nil {
+		return err
 	}
-	defer r.buckets.Close()
+	defer r.size.Close()
+	r.size.was = r.table.buckets // what the figures rest on
 	conn, err := ctnetlink.Open()
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // only read
 	r.received, err = conn.Walk(ctx, r.query(), r.each(), func(read int) error { return r.between(ctx, read) })
-	if resized := r.checkSize(); resized != nil {
+	if resized := r.size.check(); resized != nil {
 		return resized
 	}
 	if err == nil && r.beyond {
@@ -213,7 +214,7 @@ const checkEvery = 16
 func (r *run) between(ctx context.Context, read int) error {
 	r.receives++
 	if r.receives%checkEvery == 0 {
-		if err := r.checkSize(); err != nil {
+		if err := r.size.check(); err != nil {
 			return err
 		}
 		if r.options.Progress != nil {
@@ -221,19 +222,6 @@ func (r *run) between(ctx context.Context, read int) error {
 		}
 	}
 	return pause(ctx, r.meter.owes(r.options.CPU))
-}
-
-// checkSize returns ErrResized if the hash table is not the one that the walk
-// began with.
-func (r *run) checkSize() error {
-	now, err := r.buckets.Int()
-	if err != nil {
-		return absent(err)
-	}
-	if now != r.table.buckets {
-		return fmt.Errorf("%w (%d, then %d)", ErrResized, r.table.buckets, now)
-	}
-	return nil
 }
 
 // report is what the run found.
