@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
 const (
@@ -220,26 +220,16 @@ func instead(named, floors bool) string {
 
 func (t *top) run(cmd *cobra.Command) error {
 	t.consult(cmd)
-	if t.every > 0 {
-		return t.watch(cmd)
+	return reportOn(t, cmd, t.censuses())
+}
+
+// censuses are what is reported on without --limits.
+func (t *top) censuses() subject[census.Report] {
+	return subject[census.Report]{
+		take:    t.census,
+		page:    func(now, before *census.Report, watch bool) page { return &topPage{t.view, now, before, watch} },
+		patient: func(err error) bool { return errors.Is(err, census.ErrResized) },
 	}
-	line := program.NewLine(cmd.ErrOrStderr())
-	r, err := t.census(cmd.Context(), line.Show)
-	line.End()
-	if err != nil {
-		return err
-	}
-	out := cmd.OutOrStdout()
-	if t.json {
-		return program.PrintJSON(out, r)
-	}
-	page := topPage{view: t.view, now: &r, rows: cmp.Or(t.limit, topRows)}
-	terminal := cleverTerminal(out)
-	if t.limit == 0 && terminal != nil {
-		_, height := sizeOf(terminal)
-		page.rows = min(topRows, page.room(height-1)) // the prompt takes a line
-	}
-	return printLines(out, page.lines(), terminal != nil)
 }
 
 // census takes one, and shows how far it is if it takes long.
@@ -274,4 +264,13 @@ func (t *top) explain(err error) error {
 		return fmt.Errorf("%w: the first rule that needs it loads it, or modprobe nf_conntrack", err)
 	}
 	return err
+}
+
+// progressText says how far a census is.
+func progressText(read, table int) string {
+	text := "read " + entriesText(read)
+	if read <= table && table > 0 { // else entries came faster than they were read
+		text += " of " + policy.Number(table) + " (" + policy.Percent(float64(read)/float64(table)) + ")"
+	}
+	return text
 }

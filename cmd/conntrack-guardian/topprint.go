@@ -32,17 +32,16 @@ type textLine struct {
 	head bool
 }
 
-// A topPage is a report to be printed.
+// A topPage is a report of a census to be printed.
 type topPage struct {
 	view
 	now    *census.Report
 	before *census.Report // nil for the first one; what the changes are counted from
 	watch  bool           // a page among others: it has the time and the changes
-	rows   int            // how many at most
 }
 
 // lines lays the page out. It depends on nothing but the page.
-func (p *topPage) lines() []textLine {
+func (p *topPage) lines(most int) []textLine {
 	lines := []textLine{{text: p.tableLine()}, {text: readLine(p.now)}, {}}
 	lines = append(append(lines, kindLines(p.now)...), textLine{})
 	rows := p.view.rows(p.now)
@@ -52,23 +51,28 @@ func (p *topPage) lines() []textLine {
 	if len(rows) == 0 {
 		return append(lines, textLine{text: "There are none of this kind."})
 	}
-	shown := rows[:min(len(rows), p.rows)]
+	shown := rows[:min(len(rows), most)]
 	lines = append(lines, p.table(shown)...)
 	return append(lines, p.rest(len(rows), len(shown))...)
 }
 
 // rest says how many rows are not shown, and that a list is cut off.
 func (p *topPage) rest(all, shown int) []textLine {
-	of := ""
-	if all == census.Rows {
-		of = fmt.Sprintf(" of the %d largest", all)
-	}
 	switch {
-	case all == shown && of == "":
-		return nil
+	case all < census.Rows:
+		return restLines(all, shown, "", p.watch)
 	case all == shown:
 		return []textLine{{text: fmt.Sprintf("These are the %d largest.", all)}}
-	case p.watch:
+	}
+	return restLines(all, shown, fmt.Sprintf(" of the %d largest", all), p.watch)
+}
+
+// restLines say how many rows are not shown, and how to see them.
+func restLines(all, shown int, of string, watch bool) []textLine {
+	switch {
+	case all == shown:
+		return nil
+	case watch:
 		return []textLine{{text: policy.Number(all-shown) + " more listed" + of}}
 	}
 	return []textLine{{text: fmt.Sprintf("%s more listed%s: -n %d shows them", policy.Number(all-shown), of, all)}}

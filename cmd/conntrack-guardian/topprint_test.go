@@ -87,12 +87,12 @@ func printPage(t *testing.T, name string, reports map[string]*census.Report) str
 	if !ok {
 		t.Fatalf("%q: no view %q", name, by)
 	}
-	p := topPage{view: v, now: reports["report"], rows: rows}
+	p := topPage{view: v, now: reports["report"]}
 	if kind == "watch" {
 		p.watch, p.before = true, reports["before"]
 	}
 	var b strings.Builder
-	for _, l := range p.lines() {
+	for _, l := range p.lines(rows) {
 		if strings.HasSuffix(l.text, " ") {
 			t.Errorf("%s: space at the end of %q", name, l.text)
 		}

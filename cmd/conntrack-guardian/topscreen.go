@@ -65,6 +65,9 @@ func stressed(l textLine, text string, stress bool) string {
 	return text
 }
 
+// A page is a report to be laid out: it has as many rows as are asked for, at most.
+type page interface{ lines(rows int) []textLine }
+
 // A screen is a terminal that pages are drawn on, one over the other.
 type screen struct {
 	out     io.Writer
@@ -72,7 +75,8 @@ type screen struct {
 	restore func() error
 
 	mu     sync.Mutex
-	page   *topPage
+	page   page
+	most   int    // rows of it, 0 for as many as there is room for
 	note   string // in the last line: an error, or how far a census is
 	closed bool
 }
@@ -124,11 +128,11 @@ func (s *screen) followSize(ctx context.Context) {
 	}
 }
 
-// draw shows a page; its rows are those that there is room for, at most p.rows
+// draw shows a page; its rows are those that there is room for, at most so many
 // unless that is 0.
-func (s *screen) draw(p *topPage) error {
+func (s *screen) draw(p page, most int) error {
 	s.mu.Lock()
-	s.page, s.note = p, ""
+	s.page, s.most, s.note = p, most, ""
 	s.mu.Unlock()
 	return s.redraw()
 }
@@ -159,12 +163,11 @@ func (s *screen) picture() string {
 	var b strings.Builder
 	b.WriteString(home)
 	if s.page != nil {
-		p := *s.page
-		p.rows = p.room(height - 1)
-		if s.page.rows > 0 {
-			p.rows = min(p.rows, s.page.rows)
+		rows := room(s.page, height-1)
+		if s.most > 0 {
+			rows = min(rows, s.most)
 		}
-		lines := p.lines()
+		lines := s.page.lines(rows)
 		for _, l := range lines[:min(len(lines), height-1)] {
 			b.WriteString(stressed(l, cut(l.text, width), true) + clearRight + "\r\n")
 		}
@@ -184,14 +187,11 @@ func (s *screen) close() error {
 }
 
 // room is how many rows fit into a page of so many lines, 1 at least.
-func (p topPage) room(height int) int {
-	p.rows = math.MaxInt
-	all := p.lines()
-	if len(all) <= height {
+func room(p page, height int) int {
+	if len(p.lines(math.MaxInt)) <= height {
 		return math.MaxInt
 	}
-	p.rows = 0
-	return max(1, height-len(p.lines()))
+	return max(1, height-len(p.lines(0)))
 }
 
 // cut shortens text to so many characters.

@@ -24,11 +24,11 @@ func bigReport(sources int) *census.Report {
 }
 
 // drawn is what a screen of some size shows of a page, line by line.
-func drawn(t *testing.T, width, height int, p *topPage, note string) []string {
+func drawn(t *testing.T, width, height int, p *topPage, most int, note string) []string {
 	t.Helper()
 	var out bytes.Buffer
 	s := &screen{out: &out, size: func() (int, int) { return width, height }}
-	if err := s.draw(p); err != nil {
+	if err := s.draw(p, most); err != nil {
 		t.Fatal(err)
 	}
 	if note != "" {
@@ -64,7 +64,7 @@ func TestScreenFits(t *testing.T) {
 		{1, 1, 300, 0, 0, ""},
 	} {
 		v, _ := viewBy("source")
-		lines := drawn(t, tc.width, tc.height, &topPage{view: v, now: bigReport(tc.sources), watch: true, rows: tc.limit}, "")
+		lines := drawn(t, tc.width, tc.height, &topPage{view: v, now: bigReport(tc.sources), watch: true}, tc.limit, "")
 		rows := 0
 		for _, l := range lines {
 			if utf8.RuneCountInString(l) > tc.width {
@@ -85,7 +85,7 @@ func TestScreenFits(t *testing.T) {
 
 func TestScreenNote(t *testing.T) {
 	v, _ := viewBy("source")
-	lines := drawn(t, 80, 24, &topPage{view: v, now: bigReport(1), watch: true}, "no luck")
+	lines := drawn(t, 80, 24, &topPage{view: v, now: bigReport(1), watch: true}, 0, "no luck")
 	if len(lines) == 0 || !strings.HasPrefix(lines[len(lines)-1], "10.0.0.1 ") {
 		t.Errorf("a note took the page away: %q", lines)
 	}

@@ -18,7 +18,7 @@ var errTransient = errors.New("try again")
 
 // A watched run records what a watch does, and when.
 type watched struct {
-	topWatch
+	topWatch[census.Report]
 	log   []string
 	began time.Time
 }
@@ -126,7 +126,8 @@ func TestTopWatchEndsAtOnce(t *testing.T) {
 
 func TestPrinterOfJSON(t *testing.T) {
 	var out bytes.Buffer
-	show := (&top{flags: &flags{json: true}}).printer(&out)
+	one := &top{flags: &flags{json: true}}
+	show := printer(one, &out, one.censuses())
 	for range 2 {
 		if err := show(bigReport(3), nil); err != nil {
 			t.Fatal(err)
@@ -146,7 +147,8 @@ func TestPrinterOfJSON(t *testing.T) {
 func TestPrinterOfText(t *testing.T) {
 	v, _ := viewBy("source")
 	var out bytes.Buffer
-	show := (&top{flags: &flags{}, view: v}).printer(&out)
+	one := &top{flags: &flags{}, view: v}
+	show := printer(one, &out, one.censuses())
 	first := bigReport(30)
 	if err := errors.Join(show(first, nil), show(bigReport(30), first)); err != nil {
 		t.Fatal(err)
