@@ -3,6 +3,7 @@ package actions
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -82,6 +83,7 @@ func newWorld(t *testing.T, story func(*world), opt ledger.Options, nth int, f f
 		}
 		return w.happens(effect{name: "write kernel", do: func([]byte) error { return do() }})
 	})
+	w.leased.SetAround(w.aroundLeases)
 	return w
 }
 
@@ -151,14 +153,17 @@ func (w *world) writeAhead(name, value string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	prolonged := false
 	said := slices.ContainsFunc(changes, func(c ledger.Change) bool {
 		return c.State.Open() && slices.ContainsFunc(c.Edits, func(e ledger.Edit) bool {
 			doing := c.State == intended && e.After == value
 			takingBack := e.Before == value && (c.State != applied || w.ledger.Err() != nil)
-			return kernelName(e.Key) == name && (doing || takingBack)
+			prolonged = kernelName(e.Key) == name && c.State == applied && e.Before == NoLease && e.After == value
+			return kernelName(e.Key) == name && (doing || takingBack) || prolonged
 		})
 	})
-	if w.pending && w.ledger.Err() == nil {
+	// What is prolonged was on the disk when it was made.
+	if w.pending && w.ledger.Err() == nil && !prolonged {
 		w.t.Errorf("%s was written to %s before the ledger was synced", value, name)
 	}
 	if !said {
@@ -171,7 +176,10 @@ func kernelName(key string) string {
 	if namespace, class, ok := ParseTimeoutKey(key); ok {
 		return actionstest.In(namespace, class.Key())
 	}
-	_, name, _ := strings.Cut(key, ":")
+	kind, name, _ := strings.Cut(key, ":")
+	if slices.Contains(slices.Collect(maps.Values(kindNames)), kind) {
+		return key
+	}
 	return name
 }
 
@@ -199,7 +207,9 @@ func (w *world) mend(err error) {
 }
 
 // stories are what is done and taken back in the fault tests.
-var stories = map[string]func(w *world){"stack": stack, "undo given up": giveUp, "timeouts": shorten}
+var stories = map[string]func(w *world){
+	"stack": stack, "undo given up": giveUp, "timeouts": shorten, "leases": lease, "plain leases": leasePlain,
+}
 
 // stack does two changes, one on the other, and takes both back.
 func stack(w *world) {
@@ -272,7 +282,7 @@ func (w *world) agree() {
 		}
 	}
 	for key, e := range top {
-		if got := w.kernel.Value(kernelName(key)); got != e.After {
+		if got := w.kernel.Value(kernelName(key)) + w.leased.Value(key); got != e.After {
 			w.t.Errorf("%s is applied with %s, the kernel reads %s", key, e.After, got)
 		}
 	}
@@ -296,11 +306,11 @@ func (w *world) again() {
 	}
 }
 
-// rollback takes everything back that is open.
+// rollback takes everything back that is open, each with what stands on it.
 func (w *world) rollback() {
 	w.t.Helper()
-	if open := w.Open(); len(open) > 0 {
-		if _, err := w.Undo(open[0].ID, "rollback"); err != nil {
+	for _, c := range slices.Clone(w.Open()) {
+		if _, err := w.Undo(c.ID, "rollback"); err != nil && !errors.Is(err, ErrNotOpen) {
 			w.t.Error(err)
 		}
 	}
@@ -315,6 +325,7 @@ func (w *world) asItWas() {
 	if d := cmp.Diff(offRig("", ledger.Options{}).kernel.Values(), w.kernel.Values()); d != "" {
 		w.t.Errorf("all taken back (-want +got):\n%s", d)
 	}
+	w.inForce(w.t)
 }
 
 // bounds: one where the ledger never compacts and one where it does all the time.
@@ -350,7 +361,7 @@ func everyFault(t *testing.T, story func(*world), opt ledger.Options) {
 // which the kernel does not have.
 func TestKilledOnFullDisk(t *testing.T) {
 	opt := bounds[0]
-	for name, story := range map[string]func(*world){"stack": stack, "timeouts": shorten} {
+	for name, story := range map[string]func(*world){"stack": stack, "timeouts": shorten, "leases": lease, "plain leases": leasePlain} {
 		clean := newWorld(t, story, opt, -1, fault{})
 		clean.play()
 		clean.rise()
