@@ -121,6 +121,19 @@ gre.mode = "observe"
 	}
 }
 
+// A list holds as many values as its documentation says, and not one more.
+func TestListsAreBounded(t *testing.T) {
+	for n, want := range map[int]int{256: 0, 257: 1} {
+		text := "version = 1\nlimit_source.allow = [\n"
+		for i := range n {
+			text += fmt.Sprintf("\"10.0.%d.%d\",\n", i>>8, i&255)
+		}
+		if f, problems := Parse("p", []byte(text+"]")); len(problems) != want || want == 0 && len(f.Policy.LimitSource.Allow) != n {
+			t.Errorf("%d values: %v", n, problems)
+		}
+	}
+}
+
 // limit-source acts only if its rate is written in the file.
 func TestLimitApproval(t *testing.T) {
 	for text, want := range map[string]policy.Mode{
