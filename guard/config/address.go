@@ -34,8 +34,9 @@ func aPrefix(v any) (netip.Prefix, error) {
 func notPrefix(v any) error {
 	s, _ := v.(string)
 	addr, mask, _ := strings.Cut(s, "/")
-	if bits, ok := maskBits(mask); ok {
-		return fmt.Errorf("a prefix has its length in bits: write \"%s/%d\", got %q", addr, bits, s)
+	bits, ok := maskBits(mask)
+	if p, err := netip.ParsePrefix(fmt.Sprintf("%s/%d", addr, bits)); ok && err == nil {
+		return fmt.Errorf("a prefix has its length in bits: write %q, got %q", p.Masked(), s)
 	}
 	return fmt.Errorf(`want an address or a prefix, such as "192.0.2.1" or "2001:db8::/32", got %s`, describe(v))
 }
