@@ -22,19 +22,40 @@ func actionsCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "actions [ID]",
 		Short: "Print what was done, why, and what came of it",
-		Args:  program.Args(cobra.MatchAll(cobra.MaximumNArgs(1), ids)),
+		Long: `Print the ledger: what was done, why, and what came of it.
+
+Of a lease in force (a source that is limited or dropped, a flow that bypasses
+tracking) it says what is left of it if nobody renews it, and how many packets it has
+refused. That is read from the kernel, for which CAP_NET_ADMIN is needed; without it
+the list is printed all the same. A lease that the kernel has ended and the ledger has
+in force is over.
+
+--json prints the records of the ledger; of a lease in force also left, in seconds, and
+refused, in packets.`,
+		Args: program.Args(cobra.MatchAll(cobra.MaximumNArgs(1), ids)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := readLedger(f.stateDir)
 			if err != nil {
 				return err
 			}
 			if len(args) == 1 {
-				return showChange(cmd.OutOrStdout(), changes, args[0], f.json)
+				c, err := find(changes, args[0])
+				if err != nil {
+					return err
+				}
+				changes = []ledger.Change{c}
 			}
-			if f.json {
-				return program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...))
+			left := kernelRemains(changes, cmd.ErrOrStderr())
+			switch out := cmd.OutOrStdout(); {
+			case len(args) == 1 && f.json:
+				return program.PrintJSON(out, told(changes[0], left))
+			case len(args) == 1:
+				return showChange(out, changes[0], left)
+			case f.json:
+				return program.PrintJSON(out, tellAll(changes, left))
+			default:
+				return listChanges(out, changes, left)
 			}
-			return listChanges(cmd.OutOrStdout(), changes)
 		},
 	}
 	f.stateFlag(cmd)
@@ -72,31 +93,47 @@ func readLedger(dir string) ([]ledger.Change, error) {
 	return ledger.Read(dir)
 }
 
-func listChanges(w io.Writer, changes []ledger.Change) error {
+func listChanges(w io.Writer, changes []ledger.Change, left map[int]remains) error {
 	if len(changes) == 0 {
 		fmt.Fprintln(w, "Nothing has been done.")
 		return nil
 	}
+	var columns []column
+	for _, head := range []string{"ID", "MADE", "MEASURE", "CAUSE", "VALUE", "FROM", "TO", "STATE", "EFFECT", "LEASE"} {
+		columns = append(columns, column{head: head})
+	}
 	where := places(changes)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tMADE\tMEASURE\tCAUSE\tVALUE\tFROM\tTO\tSTATE\tEFFECT")
+	var rows [][]string
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.ID, moment(c.Created), c.Measure, c.Cause,
-				valueName(e.Key)+where[namespaceOf(e.Key)], valueText(e.Key, e.Before), valueText(e.Key, e.After), stateText(c, e), cmp.Or(c.Outcome, "-"))
+			rows = append(rows, []string{
+				strconv.Itoa(c.ID), moment(c.Created), c.Measure, c.Cause,
+				valueName(e) + where[namespaceOf(e)], valueText(e, e.Before), valueText(e, e.After), stateText(c, e), cmp.Or(c.Outcome, "-"),
+				leaseText(c, left),
+			})
 		}
 	}
-	return t.Flush()
+	return printLines(w, layOut(columns, rows), false)
 }
 
-// places tell timeouts of one network namespace from those of another: what to put
-// behind a name, by path. Where all are of one namespace it is nothing.
+// leaseText says what is left of a change's lease, if that is known.
+func leaseText(c ledger.Change, left map[int]remains) string {
+	r, ok := left[c.ID]
+	if !ok {
+		return ""
+	}
+	l, _ := leaseOf(c)
+	return remainsText(l.Kind, r.left, r.refused)
+}
+
+// places tell timeouts and leases of one network namespace from those of another: what
+// to put behind a name, by path. Where all are of one namespace it is nothing.
 func places(changes []ledger.Change) map[string]string {
 	seen, bases := map[string]string{}, map[string]int{}
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			if _, _, ok := actions.ParseTimeoutKey(e.Key); ok {
-				seen[namespaceOf(e.Key)] = ""
+			if !shared(e) {
+				seen[namespaceOf(e)] = ""
 			}
 		}
 	}
@@ -118,10 +155,20 @@ func places(changes []ledger.Change) map[string]string {
 	return seen
 }
 
-// namespaceOf is the path of the namespace that a timeout is of, empty for our own
-// and for values that all namespaces share.
-func namespaceOf(key string) string {
-	namespace, _, _ := actions.ParseTimeoutKey(key)
+// shared reports whether a value is one of all namespaces.
+func shared(e ledger.Edit) bool {
+	_, _, timeout := actions.ParseTimeoutKey(e.Key)
+	_, lease := actions.ParseLease(e)
+	return !timeout && !lease
+}
+
+// namespaceOf is the path of the namespace that a timeout or a lease is of, empty for
+// our own and for values that all namespaces share.
+func namespaceOf(e ledger.Edit) string {
+	if l, ok := actions.ParseLease(e); ok {
+		return l.Namespace
+	}
+	namespace, _, _ := actions.ParseTimeoutKey(e.Key)
 	return namespace
 }
 
@@ -134,31 +181,25 @@ func stateText(c ledger.Change, e ledger.Edit) string {
 	return string(c.State)
 }
 
-func showChange(w io.Writer, changes []ledger.Change, id string, asJSON bool) error {
-	c, err := find(changes, id)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		return program.PrintJSON(w, c)
-	}
+func showChange(w io.Writer, c ledger.Change, left map[int]remains) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(t, "%s\t%s\n", name, value)
 		}
 	}
-	row("change", id)
+	row("change", strconv.Itoa(c.ID))
 	row("measure", c.Measure)
 	for _, e := range c.Edits {
-		text := valueText(e.Key, e.Before) + " → " + valueText(e.Key, e.After)
+		text := valueText(e, e.Before) + " → " + valueText(e, e.After)
 		if slices.Contains(c.Yielded, e.Key) {
 			text += ", somebody else's by now"
 		}
-		row(valueName(e.Key), text)
+		row(valueName(e), text)
 	}
+	row("lease", leaseText(c, left))
 	if c.Walk != nil {
-		row("entries", walkText(c.Walk))
+		row("entries", entriesOf(c))
 	}
 	row("cause", c.Cause)
 	row("reason", c.Reason)

@@ -39,7 +39,7 @@ func TestActionsOnTimeouts(t *testing.T) {
 		Edits: []ledger.Edit{{Key: "sysctl:net.netfilter.nf_conntrack_max", Before: "65536", After: "131072"}},
 	}
 	var out strings.Builder
-	if err := listChanges(&out, []ledger.Change{max, shortened()}); err != nil {
+	if err := listChanges(&out, []ledger.Change{max, shortened()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := `ID  MADE                 MEASURE           CAUSE          VALUE                  FROM    TO       STATE    EFFECT
@@ -51,7 +51,7 @@ func TestActionsOnTimeouts(t *testing.T) {
 		t.Errorf("the list differs (-want +got):\n%s", d)
 	}
 	out.Reset()
-	if err := showChange(&out, []ledger.Change{shortened()}, "7", false); err != nil {
+	if err := showChange(&out, shortened(), nil); err != nil {
 		t.Fatal(err)
 	}
 	want = `change                 7
@@ -119,7 +119,7 @@ func TestPlaces(t *testing.T) {
 		"udp_timeout@/proc/1/ns/net udp_timeout@/proc/2/ns/net udp_timeout@b": of("/proc/1/ns/net", "/proc/2/ns/net", "/run/b"),
 	} {
 		var out strings.Builder
-		if err := listChanges(&out, changes); err != nil {
+		if err := listChanges(&out, changes, nil); err != nil {
 			t.Fatal(err)
 		}
 		var values []string

@@ -24,8 +24,12 @@ func rollbackCommand(f *flags) *cobra.Command {
 value in force is still the one the guardian wrote. A value that somebody else has
 changed since is left alone. Undoing a change first undoes those made on top of it.
 
---restrictions undoes what takes something from the traffic, shortened timeouts, and
-keeps what was added to the table's capacity. The daemon does so when it stops.
+--restrictions undoes what takes something from the traffic, and keeps what was added
+to the table's capacity: it gives shortened timeouts back, sets sources free that are
+limited or dropped, and has flows tracked again that bypass tracking. The daemon does so
+when it stops. Limits, drops and bypasses are leases: without the daemon the kernel ends
+them by itself within the time that the policy calls lease, and rollback then only
+records it.
 
 nf_conntrack_max is not lowered below what the table holds and a margin, nor the
 hash table below one bucket for each entry, because new connections would then
@@ -53,7 +57,7 @@ fail; --force does it all the same.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "undo every change in force")
-	cmd.Flags().BoolVar(&restrictions, "restrictions", false, "undo what restricts the traffic, keep capacity")
+	cmd.Flags().BoolVar(&restrictions, "restrictions", false, "undo what restricts the traffic (shortened timeouts, limits, drops, bypasses), keep capacity")
 	cmd.Flags().BoolVar(&force, "force", false, "do it even where the table holds too much for it")
 	f.stateFlag(cmd)
 	program.JSONFlag(cmd, &f.json)
@@ -138,13 +142,13 @@ func nothingLeft(restrictions bool) string {
 func printRollback(w io.Writer, changes []ledger.Change) {
 	for _, c := range changes {
 		for _, e := range c.Edits {
-			fmt.Fprintf(w, "change %d %s: %s", c.ID, stateText(c, e), valueName(e.Key))
+			fmt.Fprintf(w, "change %d %s: %s", c.ID, stateText(c, e), valueName(e))
 			if !slices.Contains(c.Yielded, e.Key) {
-				fmt.Fprintf(w, " %s → %s", valueText(e.Key, e.After), valueText(e.Key, e.Before))
+				fmt.Fprintf(w, " %s → %s", valueText(e, e.After), valueText(e, e.Before))
 			}
 			fmt.Fprintln(w)
 		}
-		if c.State != ledger.Undone && c.Note != "" {
+		if c.Note != "" && (c.State != ledger.Undone || c.Note == actions.LapsedNote) {
 			fmt.Fprintf(w, "  %s\n", c.Note)
 		}
 	}
