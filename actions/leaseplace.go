@@ -15,6 +15,7 @@ import (
 type place struct {
 	moved  func() error // from Follow, nil before
 	socket LeaseSocket  // nil until the first lease is made here
+	bounds int          // by which all leases were prolonged last
 	// remade are leases that had been taken away with their table, and came back when
 	// it was made anew for another.
 	remade map[nft.Lease]bool
@@ -143,7 +144,16 @@ func (l *Leases) read(lease Lease) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return live.of(lease), nil
+	terms := live.of(lease)
+	if _, held := p.held[lease.held()]; held && terms == NoLease {
+		// What is told to be out of force must stay so: the socket would bring it back
+		// with its table.
+		if err := p.socket.End(lease.held()); err != nil {
+			return "", err
+		}
+		delete(p.held, lease.held())
+	}
+	return terms, nil
 }
 
 // put puts a lease in force.

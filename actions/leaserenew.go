@@ -54,13 +54,14 @@ func (l *Leases) Renew(namespace string, all []Lease) (r Renewed, err error) {
 		return Renewed{Over: r.Over, Unfit: r.Unfit}, fmt.Errorf("renew leases: %w", err)
 	}
 	clear(p.remade)
+	p.bounds = l.bounds
 	return r, nil
 }
 
 // mayRest reports that nothing needs to be done: no lease is due and the tables are
 // there.
 func (l *Leases) mayRest(p *place, all []Lease) (bool, error) {
-	if p.socket == nil || len(p.remade) > 0 {
+	if p.socket == nil || len(p.remade) > 0 || p.bounds != l.bounds {
 		return false, nil
 	}
 	now := l.Now()

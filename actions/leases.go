@@ -53,14 +53,17 @@ type Leases struct {
 
 	bits4, bits6 int
 	flows        []Flow
+	bounds       int               // how often they have changed
 	places       map[string]*place // by namespace
 }
 
 // Bounds says what the policy in force allows: how much of an address is one source,
-// and which flows may bypass. Nothing is allowed before. Leases that it does not
-// allow any more are ended by the next Renew.
+// and which flows may bypass. Nothing is allowed before. The next Renew ends leases
+// that it does not allow any more and brings the others under its terms; until then
+// new ones may fail.
 func (l *Leases) Bounds(bits4, bits6 int, flows []Flow) {
 	l.bits4, l.bits6, l.flows = bits4, bits6, slices.Clone(flows)
+	l.bounds++
 }
 
 // Targets are the targets by kind, for New.

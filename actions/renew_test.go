@@ -272,3 +272,35 @@ func BenchmarkRenewDue(b *testing.B) {
 }
 
 var _ LeaseSocket = (*nft.Leases)(nil)
+
+// A flow that the policy in force has only now may be leased beside what was there.
+func TestNewFlowBesideOldLeases(t *testing.T) {
+	r := atRest(t)
+	r.target.Bounds(32, 64, nil)
+	r.lease(t, dropped("10.0.0.5/32"))
+	r.target.Bounds(32, 64, []Flow{dns})
+	r.renews(t, nil, nil)
+	r.lease(t, bypassed())
+	r.inForce(t, dropped("10.0.0.5/32"), bypassed())
+}
+
+// What was flushed and has been settled since does not come back with its table.
+func TestUndoneLeaseDoesNotComeBack(t *testing.T) {
+	for name, settle := range map[string]func(r *rig) error{
+		"recover": func(r *rig) error { _, err := r.Recover(); return err },
+		"undo":    func(r *rig) error { _, err := r.Undo(1, "calm"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := atRest(t)
+			r.leased.SetPlain(true)
+			r.lease(t, limited("10.0.0.5/32"))
+			r.leased.Flush("")
+			if err := settle(r); err != nil {
+				t.Fatal(err)
+			}
+			r.lease(t, limited("10.0.0.6/32"))
+			r.inForce(t, limited("10.0.0.6/32"))
+			r.want(t, r.max(), undone, applied)
+		})
+	}
+}
