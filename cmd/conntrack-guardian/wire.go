@@ -64,7 +64,7 @@ func openLedger(dir string, leases *actions.Leases) (*ledger.Ledger, *actions.Ex
 // deleteUnreplied deletes what a source has in the table of a namespace without a reply.
 func deleteUnreplied(ctx context.Context, namespace string, source netip.Prefix) (n int, err error) {
 	err = netns.Do(namespace, func() error {
-		n, err = ctnetlink.DeleteUnrepliedUDP(ctx, source.Addr())
+		n, err = ctnetlink.DeleteUnreplied(ctx, source)
 		return err
 	})
 	return n, err

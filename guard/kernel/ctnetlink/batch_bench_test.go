@@ -70,23 +70,31 @@ func BenchmarkRootDelete(b *testing.B) {
 	}
 }
 
-// One message, by the size of the table that the kernel goes through for it.
-func BenchmarkRootDeleteUnrepliedUDP(b *testing.B) {
+// One message, or one by one, by the size of the table that the kernel goes through
+// for it.
+func BenchmarkRootDeleteUnreplied(b *testing.B) {
 	const entries = 200_000
-	inside(b, func() {
-		fill(b, entries)
-		took := time.Duration(0)
-		for b.Loop() {
-			want := crowdOf(b, netip.MustParseAddr("10.7.0.1"))
-			start := time.Now()
-			if n, err := DeleteUnrepliedUDP(context.Background(), netip.MustParseAddr("10.7.0.1")); err != nil || n != want {
-				b.Fatal(n, err)
-			}
-			took += time.Since(start)
-			flush(b)
-		}
-		b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*entries), "ns/entry")
-	})
+	for name, by := range map[string]func(unreplied, context.Context) (int, error){
+		"filter": unreplied.deleteByFilter, "each": unreplied.deleteEach,
+	} {
+		b.Run(name, func(b *testing.B) {
+			source := netip.MustParsePrefix("10.7.0.1/32")
+			inside(b, func() {
+				fill(b, entries)
+				took := time.Duration(0)
+				for b.Loop() {
+					want := crowdOf(b, source.Addr())
+					start := time.Now()
+					if n, err := by(unreplied{source}, context.Background()); err != nil || n != want {
+						b.Fatal(n, err)
+					}
+					took += time.Since(start)
+					flush(b)
+				}
+				b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*entries), "ns/entry")
+			})
+		})
+	}
 }
 
 // flush deletes what crowdOf made.

@@ -7,6 +7,7 @@ import (
 	goparser "go/parser"
 	"go/token"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -254,7 +255,7 @@ func TestBatchRefusesZero(t *testing.T) {
 // Whatever the bytes of a message: what is made a delete has a tuple and an id, or a
 // filter, for another decoder too.
 func TestMakeDelete(t *testing.T) {
-	u := unrepliedUDP{examples()["TCP"].Orig.Src.Netip()}
+	u := unreplied{netip.PrefixFrom(examples()["TCP"].Orig.Src.Netip(), 32)}
 	attributes, err := u.attributes()
 	if err != nil {
 		t.Fatal(err)
