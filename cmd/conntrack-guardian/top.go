@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -29,24 +30,26 @@ type top struct {
 	*flags
 	by, source, namespace string
 	sample, limit         int
-	full                  bool
+	full, limits          bool
 	cpu                   float64
 	every                 time.Duration // 0 for one report
 
 	take   func(context.Context, census.Options) (census.Report, error)
+	read   reading       // of leases in force
 	slow   time.Duration // how long a census may take before its progress is shown
 	view   view
 	prefix netip.Prefix // of source, the zero Prefix for the whole table
 }
 
 func topCommand(f *flags) *cobra.Command {
-	return topCommandWith(&top{flags: f, take: census.Take, slow: topSlow})
+	leases := actions.KernelLeases() // of which none is made, so there is none to close
+	return topCommandWith(&top{flags: f, take: census.Take, read: leases.Held, slow: topSlow})
 }
 
 func topCommandWith(t *top) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Print who and what fills the table",
+		Short: "Print who and what fills the table, or who is limited",
 		Long: `Print who and what fills the connection-tracking table, from a census of it. It
 needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing but
 that the kernel removes expired entries as it comes by them.
@@ -80,6 +83,13 @@ The second table is by one of
                and how many entries that would free at once (plan --timeouts
                says more)
 
+With --limits it takes no census, but prints what the guardian restricts just now: the
+sources that are limited or dropped, and the flows that bypass tracking, on which
+terms, and how many packets were refused; of a source that is limited each is the first
+of a connection. They are leases: what is left of one is when the kernel ends it, unless
+the daemon renews it, as it does while there is a reason. Since when and why is added
+from the ledger where that can be read.
+
 With --watch a census is taken every 5 seconds, or as often as said, and printed
 with the change of each row in entries per second. On a terminal it is drawn over
 the last one, until q or Ctrl-C.
@@ -87,13 +97,17 @@ the last one, until q or Ctrl-C.
 --json prints all lists, whatever --by and --limit say (floors and what they would
 free are in plan --timeouts --json); with --watch one object a line. A list has the 100 largest at most. Shares are from 0 to 1, of the whole
 table; low and high bound the entries; all times are in seconds; and the port of
-ICMP is 256 times its type plus its code.`,
+ICMP is 256 times its type plus its code. With --limits it is one list, leases:
+kind is limit, drop or bypass; lease and left, and held for since when, are in seconds;
+refused and refused_per_second are packets; change is the id that actions takes. What is
+not known is null.`,
 		Example: `  conntrack-guardian top                        # the 20 largest sources
   conntrack-guardian top --by snat --full       # who runs out of source ports
   conntrack-guardian top --watch                # as it goes, every 5 seconds
   conntrack-guardian top --watch=1s --by state
   conntrack-guardian top --source 10.0.0.5      # what that client holds
   conntrack-guardian top --source 10.0.0.0/24 --by source
+  conntrack-guardian top --limits --watch=1s    # who is limited, and what that refuses
   conntrack-guardian top --full --cpu 0.2 --json  # all lists, at a fifth of a CPU`,
 		Args: topArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -114,6 +128,7 @@ func (t *top) addFlags(cmd *cobra.Command) {
 	fs.IntVar(&t.sample, "sample", topSample, "read `N` entries")
 	fs.BoolVar(&t.full, "full", false, "read all entries")
 	fs.StringVar(&t.source, "source", "", "count only what comes from `ADDR|PREFIX`")
+	fs.BoolVar(&t.limits, "limits", false, "print who is limited or dropped, and what bypasses tracking")
 	fs.DurationVar(&t.every, "watch", 0, "go on, with a census every `INTERVAL`")
 	fs.Lookup("watch").NoOptDefVal = topEvery.String()
 	fs.IntVarP(&t.limit, "limit", "n", 0, fmt.Sprintf("print `ROWS` (default %d, or as many as the terminal has room for)", topRows))
@@ -121,6 +136,7 @@ func (t *top) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&t.namespace, "namespace", "", "`PATH` of the network namespace (default that of the policy)")
 	_ = cmd.MarkFlagFilename("namespace")
 	t.policyFlag(cmd)
+	t.stateFlag(cmd)
 	program.JSONFlag(cmd, &t.json)
 }
 
@@ -135,6 +151,11 @@ func topArgs(_ *cobra.Command, args []string) error {
 // understand checks the command line and fills in what it leaves open.
 func (t *top) understand(cmd *cobra.Command) error {
 	given := cmd.Flags().Changed
+	if t.limits {
+		if err := understandLimits(cmd); err != nil {
+			return err
+		}
+	}
 	switch {
 	case t.full && given("sample"):
 		return program.Misuse("--sample and --full exclude each other")
@@ -208,7 +229,7 @@ func (t *top) consult(cmd *cobra.Command) {
 
 // instead says what stands for what a policy would say.
 func instead(named, floors bool) string {
-	const ours, builtIn = "this is the table of our own network namespace; --namespace names another", "the floors are those of the built-in policy"
+	const ours, builtIn = "this is of our own network namespace; --namespace names another", "the floors are those of the built-in policy"
 	switch {
 	case named:
 		return builtIn
@@ -220,6 +241,9 @@ func instead(named, floors bool) string {
 
 func (t *top) run(cmd *cobra.Command) error {
 	t.consult(cmd)
+	if t.limits {
+		return reportOn(t, cmd, t.leases())
+	}
 	return reportOn(t, cmd, t.censuses())
 }
 
