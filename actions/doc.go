@@ -12,6 +12,9 @@
 //   - Open changes on one key form a stack. Only the newest is compared with
 //     the kernel; they are taken back newest first; when the newest is lost to
 //     somebody else, those below it are lost on that key, too.
+//   - A lease ends by itself, in the kernel: a change whose lease reads none is undone,
+//     not lost. No undo makes a lease, and none is made anew after its time: only what
+//     somebody took away before that is restored.
 //   - A value that is gone for good, with its network namespace, is neither ours
 //     nor anybody's: a change of such values alone is void.
 //   - While the ledger can't be written nothing new is done. Taking back goes
@@ -28,6 +31,9 @@
 //	settle.go    what a change has come to
 //	sysctl.go    the target of the conntrack sysctls
 //	timeout.go   the target of the timeouts, which each namespace has of its own
+//	renew.go     prolonging what open changes hold by leases
+//	lease.go     a lease as an edit of the ledger, and back
+//	leases.go    the targets of leases; leaseplace.go, leaserenew.go: in a namespace
 //
 // What a change of timeouts means to the entries that exist is the package entries'.
 package actions

@@ -3,7 +3,6 @@ package actions
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -73,7 +72,7 @@ func (l *Leases) orGone(namespace string, err error) error {
 }
 
 // held is all that is in force in a namespace.
-func (l *Leases) held(namespace string) ([]nft.Held, error) {
+func (l *Leases) held(namespace string) (view, error) {
 	p, err := l.at(namespace)
 	if err != nil {
 		return nil, err
@@ -85,49 +84,31 @@ func (l *Leases) held(namespace string) ([]nft.Held, error) {
 	return all, l.orGone(namespace, err)
 }
 
-// A view is what is in force in a namespace, by its terms.
-type view struct {
-	namespace string
-	terms     map[nft.Lease]string
-	strange   map[strange]string
-}
+// A view is what is in force in a namespace.
+type view []nft.Held
 
-// strange is where an element is whose comment does not say what it is about.
-type strange struct {
-	kind    nft.Kind
-	address netip.Addr
-}
-
-// look reads what is in force in a namespace.
-func (l *Leases) look(namespace string) (view, error) {
-	all, err := l.held(namespace)
-	v := view{namespace, make(map[nft.Lease]string, len(all)), map[strange]string{}}
-	for _, h := range all {
-		if _, ours := v.lease(h.Lease, h.Text); ours {
-			v.terms[h.Lease] = h.Text
-		} else {
-			v.terms[h.Lease] = foreign(h.Text)
-			v.strange[strange{h.Kind, h.Source.Addr()}] = foreign(h.Text)
+// of are the terms of a lease in force, or NoLease. An element whose comment does not
+// say what it is about is found by its address.
+func (v view) of(lease Lease) string {
+	for i := range v {
+		h := &v[i]
+		switch {
+		case h.Lease == lease.held():
+			if _, ours := parseHeld(lease.Namespace, h); ours {
+				return h.Text
+			}
+			return foreign(h.Text)
+		case h.Kind == lease.Kind && h.Kind != nft.Bypass && h.Source.Addr() == lease.Source.Addr():
+			return foreign(h.Text)
 		}
-	}
-	return v, err
-}
-
-// of are the terms of a lease in force, or NoLease.
-func (v *view) of(lease Lease) string {
-	if terms, ok := v.terms[lease.held()]; ok {
-		return terms
-	}
-	if terms, ok := v.strange[strange{lease.Kind, lease.Source.Addr()}]; ok && lease.Kind != nft.Bypass {
-		return terms
 	}
 	return NoLease
 }
 
-// lease is what was found, if it is one of ours.
-func (v *view) lease(held nft.Lease, terms string) (Lease, bool) {
-	of := leaseOf(v.namespace, held)
-	return ParseLease(ledger.Edit{Key: of.key(), Before: NoLease, After: terms})
+// parseHeld is what was found, if it is one of ours.
+func parseHeld(namespace string, h *nft.Held) (Lease, bool) {
+	of := leaseOf(namespace, h.Lease)
+	return ParseLease(ledger.Edit{Key: of.key(), Before: NoLease, After: h.Text})
 }
 
 // read is the terms of a lease in force, or NoLease.
@@ -140,18 +121,17 @@ func (l *Leases) read(lease Lease) (string, error) {
 		delete(p.lost, lease.held()) // once: what is made here from now on is another
 		return "", fmt.Errorf("%w: another has its name", ErrGone)
 	}
-	live, err := l.look(lease.Namespace)
+	live, err := l.held(lease.Namespace)
 	if err != nil {
 		return "", err
 	}
 	terms := live.of(lease)
 	if _, held := p.held[lease.held()]; held && terms == NoLease {
-		// What is told to be out of force must stay so: the socket would bring it back
-		// with its table.
-		if err := p.socket.End(lease.held()); err != nil {
-			return "", err
+		// What is told to be out of force must stay so, and the socket would bring it
+		// back with its table. Should it not let go, that is until the lease's time.
+		if err := p.socket.End(lease.held()); err == nil {
+			delete(p.held, lease.held())
 		}
-		delete(p.held, lease.held())
 	}
 	return terms, nil
 }
@@ -182,10 +162,10 @@ func (l *Leases) put(lease Lease) error {
 // tables. They are lost when our tables replace those, so they are taken along; one
 // that nobody remembers lapses all the same, having been prolonged once.
 func (l *Leases) left(beside Lease) (left []Lease, err error) {
-	live, err := l.look(beside.Namespace)
-	for held, terms := range live.terms {
-		lease, ours := live.lease(held, terms)
-		if ours && held != beside.held() && l.fits(lease) == nil {
+	live, err := l.held(beside.Namespace)
+	for i := range live {
+		lease, ours := parseHeld(beside.Namespace, &live[i])
+		if ours && lease.held() != beside.held() && l.fits(lease) == nil {
 			left = append(left, lease)
 		}
 	}
@@ -217,7 +197,7 @@ func (l *Leases) end(lease Lease) error {
 			return err
 		}
 		delete(p.held, lease.held())
-		live, err := l.look(lease.Namespace)
+		live, err := l.held(lease.Namespace)
 		if err != nil || live.of(lease) == NoLease {
 			return err
 		}

@@ -36,7 +36,7 @@ func (l *Leases) Renew(namespace string, all []Lease) (r Renewed, err error) {
 	if rest, err := l.mayRest(p, all); rest || err != nil {
 		return r, err
 	}
-	live, err := l.look(namespace)
+	live, err := l.held(namespace)
 	if err != nil {
 		return r, fmt.Errorf("renew leases: %w", err)
 	}
