@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -193,9 +191,4 @@ func TestRootLooksByNetwork(t *testing.T) {
 	if err := s.Rest(); err != nil {
 		t.Error(err)
 	}
-}
-
-// entriesOf are UDP entries that stay for the test.
-func entriesOf(n int) lab.Entries {
-	return lab.Entries{Count: n, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Ports: []uint16{53}}
 }

@@ -1,0 +1,118 @@
+package census_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
+)
+
+// find looks for entries in a gateway's table and counts them.
+func find(t testing.TB, g *lab.Gateway, s census.Search) (n int) {
+	t.Helper()
+	s.Namespace = g.Router.Path()
+	if err := census.Find(t.Context(), s, func(*ctnetlink.Entry) bool { n++; return true }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestRootFind(t *testing.T) {
+	g := gateway(t)
+	fill(t, g,
+		tcp(lab.Entries{Count: 700, Ports: []uint16{22}}), tcp(lab.Entries{Count: 4000, Sources: 50}),
+		lab.Entries{Count: 300, Proto: unix.IPPROTO_UDP, Timeout: time.Hour, Ports: []uint16{22}})
+	all := ctnetlink.Query{}
+	ssh := ctnetlink.Query{Family: unix.AF_INET, Orig: ctnetlink.Match{Proto: unix.IPPROTO_TCP, DstPort: 22}}
+	udp := ctnetlink.Query{Family: unix.AF_INET, Orig: ctnetlink.Match{Proto: unix.IPPROTO_UDP}}
+	for _, of := range []struct {
+		queries []ctnetlink.Query
+		want    int
+	}{
+		{nil, 0},
+		{[]ctnetlink.Query{all}, 5000},
+		{[]ctnetlink.Query{ssh, udp}, 1000},
+		{[]ctnetlink.Query{ssh, ssh}, 1400},
+	} {
+		if n := find(t, g, census.Search{Queries: of.queries, CPU: 1}); n != of.want {
+			t.Errorf("%d found, want %d", n, of.want)
+		}
+	}
+	n := 0
+	err := census.Find(t.Context(), census.Search{Namespace: g.Router.Path(), Queries: []ctnetlink.Query{ssh, all}},
+		func(*ctnetlink.Entry) bool { n++; return n < 10 })
+	if n != 10 || err != nil {
+		t.Errorf("%d found after the tenth was enough, %v", n, err)
+	}
+	if err := census.Find(t.Context(), census.Search{CPU: 2}, nil); err == nil {
+		t.Error("it takes two CPUs")
+	}
+}
+
+// A resize loses entries: the walk begins anew, and gives up when it happens again and
+// again.
+func TestRootFindBeginsAnew(t *testing.T) {
+	const entries = 20_000
+	g := gateway(t)
+	fill(t, g, tcp(lab.Entries{Count: entries, Sources: 50}))
+	sizes, err := lab.ReadSizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resize(t, sizes.Buckets)
+	larger := 0
+	for _, resizes := range []int{1, 3, 4} {
+		first, walks, whole := uint32(0), 0, 0
+		err := census.Find(t.Context(), census.Search{Namespace: g.Router.Path(), Queries: []ctnetlink.Query{{}}}, func(e *ctnetlink.Entry) bool {
+			if first == 0 || e.ID == first { // a resize keeps the order
+				first, whole = e.ID, 0
+				if walks++; walks <= resizes {
+					larger = 4096 - larger
+					resize(t, sizes.Buckets+larger)
+				}
+			}
+			whole++
+			return true
+		})
+		if resizes < 4 && (err != nil || walks != resizes+1 || whole != entries) {
+			t.Errorf("%d resizes: %d walks, %d entries in the last, %v", resizes, walks, whole, err)
+		}
+		if resizes == 4 && (!errors.Is(err, census.ErrResized) || walks != 4) {
+			t.Errorf("4 resizes: %d walks, %v, want ErrResized", walks, err)
+		}
+	}
+}
+
+// It takes the share of a CPU that it may, and ends with its context.
+func TestRootFindIsPaced(t *testing.T) {
+	g := gateway(t)
+	fill(t, g, tcp(lab.Entries{Count: 60_000, Sources: 500}))
+	took := func(share float64, each ...ctnetlink.Query) time.Duration {
+		began := time.Now()
+		find(t, g, census.Search{CPU: share, Queries: each})
+		return time.Since(began)
+	}
+	four := []ctnetlink.Query{{}, {}, {}, {}}
+	fast, slow := took(1, four...), took(0.2, four...)
+	if slow < 2*fast || slow < 200*time.Millisecond {
+		t.Errorf("%v with a fifth of a CPU, %v with all of it", slow, fast)
+	}
+	gone := errors.New("called back")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	began, n := time.Now(), 0
+	err := census.Find(ctx, census.Search{Namespace: g.Router.Path(), CPU: 0.001, Queries: four}, func(*ctnetlink.Entry) bool {
+		if n++; n == 1000 {
+			cancel(gone)
+		}
+		return true
+	})
+	if !errors.Is(err, gone) || n > 10_000 || time.Since(began) > 5*time.Second {
+		t.Errorf("%v after %d entries and %v", err, n, time.Since(began))
+	}
+}
