@@ -1,19 +1,14 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
-	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -37,6 +32,12 @@ func planCommandWith(f *flags, w *whatIf) *cobra.Command {
 		Long: `Watch the table for a second and print what the policy would do. It needs no
 daemon, and changes nothing but that the kernel removes expired entries where a
 census comes by them.
+
+While there is trouble it takes two censuses a second apart. How fast a source makes
+connections is then how fast its entries become more, which is less where others of them
+end: the daemon counts new connections instead, but that takes a table in the kernel. It
+names those who are never limited, and looks for translated entries of the flows that
+the policy lets bypass tracking, which reads the whole table.
 
 With --timeouts it prints instead what shorter timeouts would free now, from a
 sample of the table or, with --full, from all of it. The timeouts are the floors of
@@ -84,114 +85,35 @@ uncertainty of a sample, and of a histogram of the seconds that entries have lef
 
 // plan is what `plan --json` prints.
 type plan struct {
-	Mode        string            `json:"mode"`
-	Count       int               `json:"count"`
-	Max         int               `json:"max"`
-	Buckets     int               `json:"buckets"`
-	Utilization float64           `json:"utilization"`
-	FillRate    float64           `json:"fill_rate"`    // entries per second
-	TimeToFull  *float64          `json:"time_to_full"` // seconds, null when it does not fill
-	Cause       policy.Cause      `json:"cause"`
-	Pattern     policy.Pattern    `json:"pattern"`
-	Confidence  float64           `json:"confidence"`
-	Evidence    string            `json:"evidence"`
-	Census      string            `json:"census"` // what came of it, empty when there was no need of one
-	Decisions   []policy.Decision `json:"decisions"`
+	Mode        string         `json:"mode"`
+	Count       int            `json:"count"`
+	Max         int            `json:"max"`
+	Buckets     int            `json:"buckets"`
+	Utilization float64        `json:"utilization"`
+	FillRate    float64        `json:"fill_rate"`    // entries per second
+	TimeToFull  *float64       `json:"time_to_full"` // seconds, null when it does not fill
+	Cause       policy.Cause   `json:"cause"`
+	Pattern     policy.Pattern `json:"pattern"`
+	Confidence  float64        `json:"confidence"`
+	Evidence    string         `json:"evidence"`
+	Census      string         `json:"census"` // what came of it, empty when there was no need of one
+	// Allowed are never limited, besides those that the policy lists; Unlisted is why not
+	// all of them are known. Where the policy limits nobody they are not looked for.
+	Allowed  []allowedSource `json:"allowed"`
+	Unlisted string          `json:"unlisted"`
+	// Flows are those that were looked for in the table, as they may bypass tracking;
+	// Unseen is why that was not done to the end.
+	Flows     []flowSight       `json:"flows"`
+	Unseen    string            `json:"unseen"`
+	Decisions []policy.Decision `json:"decisions"`
 }
 
-func makePlan(ctx context.Context, file config.File, stateDir string) (p plan, err error) {
-	sensor, err := sense.Open(file.Namespace)
-	if err != nil {
-		return plan{}, err
-	}
-	defer sensor.Close()
-	changes, err := ledger.Read(stateDir)
-	if err != nil {
-		return plan{}, err
-	}
-	id, err := boot.ID()
-	if err != nil {
-		return plan{}, err
-	}
-	s := policy.Snapshot{Changes: guard.Recall(changes, id, file.Namespace)}
-	// Without what the daemon has learned it is a plan all the same.
-	baseline, _ := guard.LoadBaseline(stateDir)
-	state := policy.State{Baseline: baseline}
-	file.Policy.Watch.Window = min(file.Policy.Watch.Window, planWindow)
-	p = plan{Mode: file.Policy.Mode.String(), Decisions: []policy.Decision{}}
-	for i := range planReadings {
-		if i > 0 {
-			time.Sleep(planApart)
-		}
-		if err := sensor.Read(&s); err != nil {
-			return plan{}, err
-		}
-		before, now := state, boot.Now()
-		var ds []policy.Decision
-		state, ds = policy.Decide(before, s, file.Policy, now)
-		if p.Census == "" && state.WantsCensus(&file.Policy, 0, now) {
-			// The same step again, with what the daemon would know a moment later.
-			s.Census, p.Census = look(ctx, file)
-			state, ds = policy.Decide(before, s, file.Policy, now)
-		}
-		p.Decisions = append(p.Decisions, ds...)
-		// A second act would follow only what the first had done.
-		if acts(ds) {
-			break
-		}
-	}
-	p.read(&s, &state.Now)
-	return p, nil
+type allowedSource struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Why    string       `json:"why"` // own address, default gateway, name server, SSH peer, allowed by the policy
 }
 
-// read fills in what was read and found.
-func (p *plan) read(s *policy.Snapshot, a *policy.Assessment) {
-	p.Count, p.Max, p.Buckets, p.Utilization = s.Count, s.Max, s.Buckets, a.Utilization
-	p.FillRate, p.TimeToFull = a.FillRate, policy.Seconds(a.TimeToFull)
-	p.Cause, p.Pattern, p.Confidence, p.Evidence = a.Cause, a.Pattern, a.Confidence, a.Evidence()
-}
-
-// look takes a census. It leaves the kernel's nft tables alone, since a plan changes
-// nothing.
-func look(ctx context.Context, file config.File) (found policy.Census, outcome string) {
-	file.Policy.Census.CountNew = policy.CountNever
-	seen, err := sense.NewScout(file.Namespace).Look(ctx, file.Policy)
-	if err != nil {
-		return policy.Census{}, "none: " + err.Error()
-	}
-	return seen.Census, fmt.Sprintf("%s entries read", policy.Number(seen.Census.Read))
-}
-
-func acts(ds []policy.Decision) bool {
-	for _, d := range ds {
-		switch d.Verb {
-		case policy.Do, policy.Undo, policy.Yield:
-			return true
-		}
-	}
-	return false
-}
-
-func printPlan(w io.Writer, p plan) {
-	cause := "none"
-	if p.Cause != policy.None {
-		cause = guard.Diagnosis(p.Cause, p.Pattern, p.Confidence)
-	}
-	fmt.Fprintf(w, "table  %s\nmode   %s\ncause  %s\n", p.Evidence, p.Mode, cause)
-	if p.Census != "" {
-		fmt.Fprintf(w, "census %s\n", p.Census)
-	}
-	if p.Max == 0 {
-		fmt.Fprintln(w, "The kernel keeps no limit (nf_conntrack_max is 0): there is nothing to guard.")
-		return
-	}
-	if len(p.Decisions) == 0 {
-		fmt.Fprintln(w, "Nothing is to be done.")
-	}
-	for _, d := range p.Decisions {
-		if d.Verb == policy.Do {
-			fmt.Fprint(w, "would ")
-		}
-		fmt.Fprintln(w, guard.Sentence(d))
-	}
+type flowSight struct {
+	Flow string `json:"flow"`
+	NAT  string `json:"nat"` // a translated entry of it, for which it stays tracked; empty if there is none
 }

@@ -25,7 +25,7 @@ func TestPrintPlan(t *testing.T) {
 
 func TestActs(t *testing.T) {
 	for _, v := range policy.Verbs {
-		want := v == policy.Do || v == policy.Undo || v == policy.Yield
+		want := v == policy.Do || v == policy.Undo || v == policy.Yield || v == policy.Prune
 		if got := acts([]policy.Decision{{Verb: policy.Open}, {Verb: v}}); got != want {
 			t.Errorf("%s acts: %v", v, got)
 		}
