@@ -214,7 +214,11 @@ func TestRootLifeline(t *testing.T) {
 		Name: "way-in", From: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16"), netip.MustParsePrefix("10.80.0.0/16")},
 		Proto: unix.IPPROTO_TCP, Ports: []Ports{{7, 7}}, Local: true,
 	}}
-	hold(t, l, terms, time.Minute, bypass("way-in"))
+	// A connection that is only half tracked leaves an entry; one datagram can't.
+	datagrams := terms.Flows[0]
+	datagrams.Name, datagrams.Proto, datagrams.Ports = "datagrams", unix.IPPROTO_UDP, []Ports{{9, 9}}
+	terms.Flows = append(terms.Flows, datagrams)
+	hold(t, l, terms, time.Minute, bypass("way-in"), bypass("datagrams"))
 	for _, tc := range []struct {
 		name, from string
 		in         string
@@ -232,6 +236,15 @@ func TestRootLifeline(t *testing.T) {
 		if n := entries(t, router) - before; n != tc.tracked {
 			t.Errorf("%s: %d entries, want %d", tc.name, n, tc.tracked)
 		}
+	}
+	before := entries(t, router)
+	inside(t, client, func() error { return shoutOnce(addr("10.77.0.1"), nobody, 5) })
+	if n := entries(t, router) - before; n != 5 {
+		t.Errorf("%d entries of 5 datagrams through the gateway", n)
+	}
+	inside(t, client, func() error { return shoutOnce(addr("10.77.0.1"), netip.MustParseAddrPort("172.31.2.1:9"), 5) })
+	if n := entries(t, router) - before; n != 5 {
+		t.Errorf("%d entries of 5 datagrams to the gateway", n-5)
 	}
 }
 
