@@ -47,11 +47,9 @@ func LeaseEdit(l Lease) ledger.Edit {
 	return ledger.Edit{Key: l.key(), Before: NoLease, After: l.text()}
 }
 
-// ParseLease is the inverse of LeaseEdit; ok is false for any other edit.
+// ParseLease is the inverse of LeaseEdit; ok is false for any other edit, such as one
+// that would make a lease when it is undone.
 func ParseLease(e ledger.Edit) (l Lease, ok bool) {
-	if e.Before != NoLease {
-		return Lease{}, false
-	}
 	kind, name, _ := strings.Cut(e.Key, ":")
 	if l, ok = parseSubject(kind, name); !ok {
 		return Lease{}, false

@@ -44,7 +44,10 @@ func (l *Leases) at(namespace string) (*place, error) {
 	}
 	moved, err := l.Follow(namespace)
 	if err != nil {
-		return nil, l.orGone(namespace, err)
+		if namespace != "" && l.Gone(namespace) {
+			err = fmt.Errorf("%w: %w", ErrGone, err)
+		}
+		return nil, err
 	}
 	p.moved = moved
 	return p, nil
@@ -63,14 +66,6 @@ func (p *place) leave() {
 	p.moved, p.socket = nil, nil
 }
 
-// orGone marks err as ErrGone if the namespace is not there to ask.
-func (l *Leases) orGone(namespace string, err error) error {
-	if err != nil && namespace != "" && l.Gone(namespace) {
-		return fmt.Errorf("%w: %w", ErrGone, err)
-	}
-	return err
-}
-
 // held is all that is in force in a namespace.
 func (l *Leases) held(namespace string) (view, error) {
 	p, err := l.at(namespace)
@@ -80,8 +75,7 @@ func (l *Leases) held(namespace string) (view, error) {
 	if p.socket != nil {
 		return p.socket.Read()
 	}
-	all, err := l.Left(namespace)
-	return all, l.orGone(namespace, err)
+	return l.Left(namespace)
 }
 
 // A view is what is in force in a namespace.
@@ -176,7 +170,7 @@ func (l *Leases) left(beside Lease) (left []Lease, err error) {
 func (l *Leases) open(p *place, namespace string) error {
 	socket, err := l.Open(namespace)
 	if err != nil {
-		return l.orGone(namespace, fmt.Errorf("hold leases: %w", err))
+		return fmt.Errorf("hold leases: %w", err)
 	}
 	if err := p.moved(); err != nil { // while it was opened
 		return errors.Join(err, socket.Close())
@@ -202,7 +196,7 @@ func (l *Leases) end(lease Lease) error {
 			return err
 		}
 	}
-	return l.orGone(lease.Namespace, l.EndLeft(lease.Namespace, lease.held()))
+	return l.EndLeft(lease.Namespace, lease.held())
 }
 
 // shared are what leases must share to be put in force in one step.

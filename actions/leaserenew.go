@@ -83,11 +83,10 @@ func (l *Leases) sift(p *place, all []Lease, live view, r *Renewed) (stay []Leas
 	now := l.Now()
 	for _, lease := range all {
 		since, ours := p.held[lease.held()]
-		ours = ours && !p.lost[lease.held()]
 		terms := live.of(lease)
 		missing := terms == NoLease
 		switch {
-		case !missing && terms != lease.text(), missing && (!ours || now-since >= lease.For):
+		case p.lost[lease.held()], !missing && terms != lease.text(), missing && (!ours || now-since >= lease.For):
 			r.Over = append(r.Over, lease.key())
 		case l.fits(lease) != nil:
 			r.Unfit = append(r.Unfit, lease.key())

@@ -304,3 +304,47 @@ func TestUndoneLeaseDoesNotComeBack(t *testing.T) {
 		})
 	}
 }
+
+func TestLeaseOfAnotherBootIsNotProlonged(t *testing.T) {
+	r := atRest(t)
+	r.leased.SetPlain(true)
+	r.lease(t, limited("10.0.0.5/32"))
+	r.boot = "b1a7e0c4-0000-4000-8000-000000000002"
+	r.restart(t)
+	holds := r.leased.Holds()
+	r.renews(t, nil, nil)
+	if r.leased.Holds() != holds {
+		t.Error("prolonged")
+	}
+}
+
+// The path may come to name another namespace in the moment in which it is entered.
+func TestNamespaceMovesWhileItIsOpened(t *testing.T) {
+	r := atRest(t)
+	open := r.target.Open
+	r.target.Open = func(namespace string) (LeaseSocket, error) {
+		r.leased.AddNamespace(namespace)
+		return open(namespace)
+	}
+	c, err := r.Do(leaseChange(inside(limited("10.0.0.5/32"))))
+	if err != nil || c.State.Open() {
+		t.Fatal(c.State, err)
+	}
+	r.inForce(t)
+}
+
+// What the namespace that has our path now holds is not ours, though it reads the same.
+func TestSameLeaseInAnotherNamespaceIsNotOurs(t *testing.T) {
+	r := atRest(t)
+	l := inside(limited("10.0.0.5/32"))
+	r.lease(t, l)
+	r.leased.AddNamespace(elsewhere)
+	r.leased.Set(elsewhere, l.held(), l.text())
+	holds := r.leased.Holds()
+	if ended := r.renews(t, nil, []int{1}); len(ended) == 1 && ended[0].State != ledger.Void {
+		t.Errorf("%+v", ended)
+	}
+	if r.leased.Holds() != holds {
+		t.Error("prolonged")
+	}
+}
