@@ -134,7 +134,8 @@ func TestRootLeaseTurnChecks(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	of := []nft.Request{leasesOf(1)[0], leaseOf(offender)}
+	other := lab.Flood{Pattern: lab.UDP, Count: 300, From: netip.MustParseAddr("10.78.0.9")}
+	of := []nft.Request{leasesOf(1)[0], leaseOf(offender), leaseOf(other.Source(0))}
 	for what, tc := range map[string]struct {
 		offended int64
 		spoil    func(*leaseHold) error
@@ -143,6 +144,10 @@ func TestRootLeaseTurnChecks(t *testing.T) {
 		"as it should be":    {0, func(*leaseHold) error { return nil }, true},
 		"refused too little": {2, func(*leaseHold) error { return nil }, false},
 		"a lease is missing": {0, func(h *leaseHold) error { return h.End(of[0].Lease) }, false},
+		"another is refused": {0, func(*leaseHold) error {
+			_, err := g.Flood(t.Context(), other)
+			return err
+		}, false},
 	} {
 		h, err := holdLeases(t.Context(), g, of)
 		if err != nil {

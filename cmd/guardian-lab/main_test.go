@@ -238,6 +238,21 @@ func TestRootFloodCountsWhatClientsLose(t *testing.T) {
 	nothingLeft(t, os.Getpid())
 }
 
+// Flood, clients and gateway are of one family, by --ipv6 or by the address.
+func TestFloodFamily(t *testing.T) {
+	for _, tc := range []struct {
+		from string
+		flag bool
+		ipv6 bool
+	}{{"", false, false}, {"", true, true}, {"10.78.0.9", false, false}, {"fd78:0:0:9::", false, true}} {
+		f := floodFlags{from: tc.from, pattern: string(lab.UDP)}
+		f.flood.For, f.flood.IPv6 = time.Second, tc.flag
+		if err := f.check(); err != nil || f.flood.IPv6 != tc.ipv6 || f.clients.Way.IPv6 != tc.ipv6 {
+			t.Errorf("%+v: flood %v, clients %v, %v", tc, f.flood.IPv6, f.clients.Way.IPv6, err)
+		}
+	}
+}
+
 func TestRootFloodPrintsWhatItSent(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
 		{"udp-replied", ", 500 completed; 500 entries"},

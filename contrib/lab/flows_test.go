@@ -5,21 +5,31 @@ import (
 	"testing"
 )
 
-// Sources of an IPv6 flood are /64s, of which no address comes twice.
+// Sources of an IPv6 flood are /64s, of which no address comes twice and which the
+// addresses are all over.
 func TestFloodSourcesOfIPv6(t *testing.T) {
 	f, err := Flood{Pattern: HalfOpen, IPv6: true, Sources: 3}.resolved()
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen, nets := map[netip.Addr]bool{}, map[netip.Prefix]int{}
+	var set [128]int // how often each bit is
 	for i := range uint64(30_000) {
 		a := f.source(i)
 		if seen[a] || a != f.source(i) {
 			t.Fatalf("flow %d from %s: it must be its own", i, a)
 		}
 		seen[a] = true
+		for bit := range set {
+			set[bit] += int(a.As16()[bit/8] >> (bit % 8) & 1)
+		}
 		p, _ := a.Prefix(64)
 		nets[p]++
+	}
+	for bit, n := range set[64:] {
+		if n < 14_000 || n > 16_000 {
+			t.Errorf("bit %d of the last 64 is set in %d of 30000 addresses", bit, n)
+		}
 	}
 	for n := range 3 {
 		if nets[f.Source(n)] != 10_000 {

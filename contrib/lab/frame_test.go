@@ -72,18 +72,20 @@ func TestAnswerUDP(t *testing.T) {
 }
 
 // checkSums verifies as a receiver does: summed with its checksum, all bits are set.
-// UDP over IPv4 has none.
+// UDP has it elsewhere than TCP, and over IPv4 none.
 func checkSums(t *testing.T, l *layout, f []byte) {
 	t.Helper()
 	if got := fold(sum(f[ethSize:l.transport])); l == layout4 && got != 0 {
 		t.Errorf("IPv4 checksum is off by %#x", got)
 	}
 	seg := f[l.transport:]
-	if l == layout4 && f[l.proto] == unix.IPPROTO_UDP {
-		if seg[udpSum] != 0 || seg[udpSum+1] != 0 {
-			t.Error("a checksum over IPv4")
+	if f[l.proto] == unix.IPPROTO_UDP {
+		if is := seg[udpSum] != 0 || seg[udpSum+1] != 0; is != (l == layout6) {
+			t.Errorf("a checksum of UDP: %v", is)
 		}
-		return
+		if l == layout4 {
+			return
+		}
 	}
 	if got := fold(sum(f[l.src:l.transport]) + uint32(f[l.proto]) + tcpSize + sum(seg)); got != 0 {
 		t.Errorf("checksum is off by %#x", got)
