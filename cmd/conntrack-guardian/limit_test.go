@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -95,29 +96,47 @@ func (s *site) innocents(ipv6 bool, span time.Duration) lab.Tally {
 
 const floodRate = 20_000
 
+// floods are what one source does to a table, each of which fills it within seconds.
+// Half-open entries are evicted for others' connections as long as there are some near;
+// those of whole handshakes are not.
+var floods = map[string]struct {
+	lab.Flood
+	lab.Way // of the offender's connections that were there before
+}{
+	"half-open": {
+		lab.Flood{Pattern: lab.HalfOpen, From: netip.MustParseAddr("10.77.99.9")},
+		lab.Way{From: netip.MustParseAddr("10.77.99.9")},
+	},
+	"assured": {lab.Flood{Pattern: lab.Assured, Sources: 1}, lab.Way{}},
+	"ipv6 network": {
+		lab.Flood{Pattern: lab.HalfOpen, From: netip.MustParseAddr("fd77:0:0:999::")},
+		lab.Way{From: netip.MustParseAddr("fd77:0:0:999::1")},
+	},
+}
+
 // One source floods a table that may not grow. With nobody there the table is full
 // within seconds; with the guardian the source is limited, and no connection of 200
-// others is lost from then on.
+// others is lost from then on, nor one that the source had before.
 func TestRootLimitsTheFlood(t *testing.T) {
-	for name, opts := range map[string]lab.Options{"ipv4": {}, "ipv6": {IPv6: true}} {
+	for name, c := range floods {
 		t.Run(name, func(t *testing.T) {
-			s := limiting(t, opts, "")
-			f := lab.Flood{Pattern: lab.HalfOpen, Rate: floodRate, Sources: 1, IPv6: opts.IPv6}
+			f, ipv6 := c.Flood, c.Flood.From.Is6()
+			f.Rate = floodRate
+			s := limiting(t, lab.Options{IPv6: ipv6}, "")
 			offender := f.Source(0)
-
-			f.For = 6 * time.Second
-			alone := s.flood(f)
-			without := s.innocents(opts.IPv6, f.For)
-			if all, _ := s.holds(offender); all < baseline*95/100 {
-				t.Fatalf("%d entries after %s of the flood without a guardian: this shows nothing", all, f.For)
-			}
-			alone.stop(t)
-			s.empty()
+			without := s.unguarded(f)
 
 			d := s.start()
-			f.For = 0
+			var old *lab.Connections
+			if c.Way.From.IsValid() {
+				var err error
+				if old, err = s.gateway.ConnectBy(t.Context(), 20, c.Way); err != nil {
+					t.Fatal(err)
+				}
+				defer old.Close()
+			}
 			begun := time.Now()
-			load := s.gateway.StartClients(t.Context(), lab.Clients{TCP: 200, Way: lab.Way{Addresses: 200, IPv6: opts.IPv6}})
+			load := s.gateway.StartClients(t.Context(), lab.Clients{TCP: 200, Way: lab.Way{Addresses: 200, IPv6: ipv6}})
 			flood := s.flood(f)
 			s.until("the source is limited", func() bool { return d.count("limit "+bareText(offender)+" to 50 new connections/s") > 0 })
 			took := time.Since(begun)
@@ -126,15 +145,20 @@ func TestRootLimitsTheFlood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			with := s.innocents(opts.IPv6, 10*time.Second)
+			with := s.innocents(ipv6, 10*time.Second)
 			allThen, itsThen := s.holds(offender)
 			t.Logf("without: %d of %d failed. Limited after %s at %d entries, %d of the offender's, %d of %d failed until then. After: %d of %d failed, %d slow; %d entries, %d of the offender's",
 				without.Failed, without.Attempted, took, all, its, until.TCP.Failed, until.TCP.Attempted, with.Failed, with.Attempted, with.Slow, allThen, itsThen)
 			if with.Failed > 0 || with.Attempted < 1500 {
-				t.Errorf("%d of %d connections of others failed, first after %s", with.Failed, with.Attempted, with.FirstFailure)
+				t.Errorf("%d of %d connections of others failed, from %s to %s after the limit", with.Failed, with.Attempted, with.FirstFailure, with.LastFailure)
 			}
 			if more := itsThen - its; more > 2000 { // 50/s and a burst
 				t.Errorf("the offender has %d entries more than when it was limited", more)
+			}
+			if old != nil {
+				if alive := old.Use(t.Context(), 20); alive != 20 {
+					t.Errorf("%d of 20 connections that the offender had before are alive: %v", alive, old.Err())
+				}
 			}
 			flood.stop(t)
 			d.stop()
@@ -145,6 +169,20 @@ func TestRootLimitsTheFlood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unguarded is what others meet with in a flood without a guardian, which fills the
+// table.
+func (s *site) unguarded(f lab.Flood) lab.Tally {
+	s.Helper()
+	flood := s.flood(f)
+	others := s.innocents(f.From.Is6(), 6*time.Second)
+	if all, err := s.gateway.Count(); err != nil || all < baseline*95/100 {
+		s.Fatalf("%d entries after 6 s of the flood without a guardian, %v: this shows nothing", all, err)
+	}
+	flood.stop(s.T)
+	s.empty()
+	return others
 }
 
 func bareText(p netip.Prefix) string {
@@ -266,4 +304,62 @@ func TestRootRollbackOfLeases(t *testing.T) {
 	if c := s.changes()[0]; c.State != ledger.Undone {
 		t.Errorf("the change is %s", c.State)
 	}
+}
+
+// What a limit leaves in the table is deleted if nobody has answered it, and where that
+// does not help, either, all that the source sends is dropped.
+func TestRootEscalates(t *testing.T) {
+	for name, c := range map[string]struct {
+		flood lab.Flood
+		level string
+		says  string
+	}{
+		"delete": {lab.Flood{Pattern: lab.UDP, Sources: 1}, "delete", " without a reply deleted in "},
+		"drop":   {lab.Flood{Pattern: lab.Assured, Sources: 1}, "drop", "drop all that comes from "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := limiting(t, lab.Options{Timeouts: map[string]int{"udp_timeout": 120}},
+				fmt.Sprintf("escalation = %q\nescalate_after = 1\n[census]\nevery = \"2s\"", c.level))
+			s.replace("guardian.toml", "version = 1\n", "version = 1\nlease = \"5s\"\n")
+			offender := c.flood.Source(0)
+			d := s.start()
+			c.flood.Rate = floodRate
+			flood := s.flood(c.flood)
+			s.until("the limit is not all", func() bool { return d.count(c.says) > 0 })
+			all, its := s.holds(offender)
+			t.Logf("%d entries, %d of the offender's", all, its)
+			switch c.level {
+			case "delete":
+				if its > baseline/2 {
+					t.Errorf("the offender still has %d entries", its)
+				}
+				if n := d.count("drop all that comes from "); n > 0 {
+					t.Error("dropped, which is not approved")
+				}
+			case "drop":
+				s.empty()
+				time.Sleep(time.Second)
+				if _, its := s.holds(offender); its > 0 {
+					t.Errorf("%d entries of a source that is dropped", its)
+				}
+			}
+			flood.stop(t)
+			d.stop()
+			for _, c := range s.changes() {
+				if c.State != ledger.Undone {
+					t.Errorf("change %d is %s", c.ID, c.State)
+				}
+			}
+		})
+	}
+}
+
+// replace edits a file.
+func (s *site) replace(name, from, to string) {
+	s.Helper()
+	b, err := os.ReadFile(s.path(name))
+	if err != nil || !strings.Contains(string(b), from) {
+		s.Fatalf("no %q in %s, %v", from, name, err)
+	}
+	s.write(name, strings.Replace(string(b), from, to, 1))
 }
