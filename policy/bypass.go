@@ -88,7 +88,8 @@ func (st *State) needless(f *Flow, c *Config) bool {
 	if f.Lifeline {
 		return a.Utilization < roomAgain
 	}
-	return !a.Cause.ofTable() && a.Cause != MemoryShort && a.Utilization <= c.Watch.Low
+	well := a.Utilization < middle(c) || st.Episode.Name == ""
+	return well && !a.Cause.ofTable() && a.Cause != MemoryShort
 }
 
 // WantsFlows reports whether it is to be looked what the table shows of the flows that

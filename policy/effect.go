@@ -37,7 +37,8 @@ func (st *State) judge(s *Snapshot, c *Config, now time.Duration) []Decision {
 			continue
 		}
 		k := st.check(ch.ID, now)
-		if ch.Measure == ShortenTimeouts && ch.Walk.pending(now-ch.Made) {
+		_, known := s.refused(ch.ID)
+		if ch.Measure == ShortenTimeouts && ch.Walk.pending(now-ch.Made) || ch.Measure == LimitSource && !known {
 			k = check{ch.ID, now, st.history.total}
 		}
 		waiting[n] = k
@@ -130,9 +131,9 @@ func outcomeOfWalk(w Walk, lost losses, floor float64) (Outcome, string) {
 // outcomeOfLimit is the outcome of limiting a source, by what it has refused lately.
 func outcomeOfLimit(refused float64, lost losses) (Outcome, string) {
 	refuses := fmt.Sprintf("%s packets/s refused", Number(int(math.Round(refused))))
-	missed := lost.full + lost.snat + lost.memory
+	missed := lost.full + lost.memory
 	switch {
-	case missed > 0 && refused < trifle:
+	case lost.full == 0 && lost.memory > 0 && refused < trifle:
 		return DidNotHelp, fmt.Sprintf("it refuses nothing; %s lost since", Number(int(missed)))
 	case missed > 0:
 		return NotEnough, fmt.Sprintf("%s; still %s lost since", refuses, Number(int(missed)))

@@ -88,7 +88,7 @@ func TestReleaseSharesTheRoom(t *testing.T) {
 	var st State
 	c := Default()
 	c.Mode = Act
-	s := Snapshot{Max: 10_000, Count: 1000} // room for 4,000 up to the low mark
+	s := Snapshot{Max: 10_000, Count: 3000} // room for 5,000 up to the high mark
 	for i := range 4 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)
 		s.Changes = append(s.Changes, Change{
@@ -109,7 +109,7 @@ func TestReleaseSharesTheRoom(t *testing.T) {
 			}
 		}
 	}
-	if ended != 2 {
+	if ended != 2 { // of four, at 1,800 each
 		t.Errorf("%d leases ended, want 2", ended)
 	}
 }
@@ -176,4 +176,103 @@ func drawSources(t *rapid.T) Census {
 		}
 	}
 	return k
+}
+
+// A gateway that is ordinarily above the low mark gets its restrictions back, too, once
+// the episode is over.
+func TestRestrictionsEndAboveTheLowMark(t *testing.T) {
+	m := hogged(t)
+	m.cfg.Bypass = []Flow{{Name: "dns", Mode: Act, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Proto: 17, Hold: time.Minute}}
+	for range 30 {
+		m.step(time.Second, 60_000, Counters{})
+	}
+	if len(stack(&m.s, Bypass)) != 1 || len(stack(&m.s, LimitSource)) != 1 {
+		t.Fatalf("in force: %+v", m.changes)
+	}
+	m.demand = 60 // ten a second more than it would be left
+	for range 45 * 60 {
+		m.step(time.Second, 46_000, Counters{}) // 70 %
+	}
+	m.s.Changes = m.changes
+	if len(stack(&m.s, Bypass)) != 0 || len(stack(&m.s, LimitSource)) != 0 {
+		t.Errorf("in force after 45 minutes at 70 %%, episode %q: %+v", m.st.Episode.Name, m.changes)
+	}
+}
+
+// Whoever has become quiet is left alone, whatever it holds.
+func TestEscalationSparesTheQuiet(t *testing.T) {
+	m := hogged(t)
+	m.demand = 0
+	m.cfg.LimitSource.Hold = time.Hour
+	for range 10 * 60 {
+		for _, d := range m.step(time.Second, 63_000, Counters{}) {
+			if d.Verb == Prune || d.To == Dropped {
+				t.Fatalf("%s: %s", d.Verb, d.Reason)
+			}
+		}
+	}
+}
+
+// What is short of memory, or of ports, has no use for room in the table: a limit that
+// goes on refusing goes on.
+func TestRoomIsNoReleaseFromOtherTrouble(t *testing.T) {
+	m := hogged(t)
+	m.demand, m.cfg.LimitSource.Escalation = 200, LimitOnly
+	for range 10 * 60 {
+		m.s.Max = 1 << 20
+		m.step(time.Second, 60_000, Counters{Drop: 100})
+	}
+	if m.st.Now.Cause != MemoryShort {
+		t.Fatalf("the cause is %s", m.st.Now.Cause)
+	}
+	if n := len(stack(&m.s, LimitSource)); n != 1 {
+		t.Errorf("%d leases in force", n)
+	}
+}
+
+// Half of the table in old connections makes nobody an offender who is seen to make few.
+func TestHolderOfOldConnectionsIsNoOffender(t *testing.T) {
+	c := Default()
+	c.Mode, c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Act, Off, Off
+	m := newSim(c)
+	m.mix = Census{Read: 20_000, Counted: true, New: 5000}
+	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.55), New: 10, Steady: 8}
+	for range 60 {
+		for _, d := range m.step(time.Second, 80_000+int(m.now.Seconds())*10, Counters{}) {
+			if d.Measure == LimitSource && d.Verb == Do {
+				t.Fatal(d.Reason)
+			}
+		}
+	}
+}
+
+// What a lease refuses is waited for before it is judged.
+func TestUnknownIsNotJudged(t *testing.T) {
+	var st State
+	c := Default()
+	c.Mode = Act
+	s := Snapshot{Max: 1000, Count: 1000, Losses: Counters{Drop: 5}}
+	terms := termsOf(&c.LimitSource, c.Lease, hogsAddress, Limited)
+	s.Changes = []Change{{ID: 1, Measure: LimitSource, State: Applied, After: Limited, Terms: terms}}
+	judged := func(span time.Duration, now *time.Duration) (n int) {
+		for end := *now + span; *now < end; *now += time.Second {
+			var ds []Decision
+			st, ds = Decide(st, s, c, *now)
+			for _, d := range ds {
+				if d.Verb == Judge {
+					n++
+					s.Changes[0].Outcome = d.Outcome
+				}
+			}
+		}
+		return n
+	}
+	now := time.Second
+	if n := judged(time.Minute, &now); n != 0 {
+		t.Errorf("judged %d times without knowing", n)
+	}
+	s.Leases = []Lease{{Change: 1, Refused: 100}}
+	if n := judged(7*time.Second, &now); n != 1 {
+		t.Errorf("judged %d times with what it refuses known", n)
+	}
 }

@@ -28,14 +28,14 @@ const trifle = 1
 // any more, and otherwise when the source has been quiet for the hold, or the table has
 // had room for all that was refused.
 func (st *State) release(s *Snapshot, c *Config, now time.Duration) (out []Decision) {
-	room := c.Watch.Low*float64(s.Max) - float64(s.Count)
+	room := st.roomAgain(s, c)
 	open := stack(s, LimitSource)
 	for _, ch := range open {
 		why := unwanted(s, c, ch)
 		if why == "" {
 			refused, known := s.refused(ch.ID)
 			takes := refused * linger.Seconds()
-			quiet := known && refused < trifle
+			quiet := known && refused < trifle && st.Now.lost.full == 0 // a full table refuses what it makes before we do
 			well := quiet || known && takes <= room
 			if ch.After == Limited && levelOf(open, ch.Terms) == Dropped {
 				well = false // what is dropped is not refused
@@ -53,6 +53,19 @@ func (st *State) release(s *Snapshot, c *Config, now time.Duration) (out []Decis
 		out = append(out, st.end(ch, why)...)
 	}
 	return out
+}
+
+// roomAgain is how many entries more the table may hold without new trouble. Where the
+// trouble is not one of room there is none: then only who has become quiet is let go.
+func (st *State) roomAgain(s *Snapshot, c *Config) float64 {
+	mark := middle(c) // as for the end of an episode
+	switch cause := st.Now.Cause; {
+	case cause != None && !cause.ofTable():
+		return -1
+	case st.Episode.Name == "":
+		mark = c.Watch.High
+	}
+	return mark*float64(s.Max) - float64(s.Count)
 }
 
 // end takes a lease back.
@@ -101,8 +114,8 @@ func levelOf(open []Change, t Terms) (level int) {
 	return level
 }
 
-// escalate goes a step further about sources that, long after they were limited, still
-// hold their share of a table in trouble: first what they have in it without a reply is
+// escalate goes a step further about sources that, long after they were limited, go on
+// and still hold their share of a table in trouble: first what they have in it without a reply is
 // deleted, then all that they send is dropped.
 func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Decision) {
 	m, a := &c.LimitSource, &st.Now
@@ -113,7 +126,9 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 	open := stack(s, LimitSource)
 	for _, ch := range open {
 		h, found := a.Census.holder(ch.Terms.Source)
-		if ch.After != Limited || !found || h.Share.Low < m.Share || levelOf(open, ch.Terms) != Limited {
+		refused, known := s.refused(ch.ID)
+		goesOn := known && refused >= trifle
+		if ch.After != Limited || !goesOn || !found || h.Share.Low < m.Share || levelOf(open, ch.Terms) != Limited {
 			continue
 		}
 		since := a.Census.At - ch.Made // of what is known

@@ -19,7 +19,7 @@ type offender struct {
 
 // ofSources reports whether the trouble may be the doing of single sources.
 func (a *Assessment) ofSources() bool {
-	return a.Cause.ofTable() || a.Cause == MemoryShort || a.Cause == SNATPorts
+	return a.Cause.ofTable() || a.Cause == MemoryShort
 }
 
 // limitOffenders limits those that the newest census finds, each census being asked
@@ -94,7 +94,7 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 			holds += fmt.Sprintf(" and steadily makes %s connections/s", Number(int(h.Steady)))
 		}
 		fast := h.Steady > float64(m.Rate)
-		stuck := h.Prefix == before && h.Prefix == st.hog && st.Now.lost.full > 0
+		stuck := h.Prefix == before && h.Prefix == st.hog && st.Now.lost.full > 0 && !k.clears(h)
 		why := allowed(s, c, h.Prefix)
 		switch {
 		case levelOf(open, Terms{Source: h.Prefix}) > 0:
@@ -118,6 +118,10 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 	})
 	return found, others
 }
+
+// clears reports whether the counters say that a source makes few of the connections. Of
+// those that a full table refuses it makes the same share.
+func (k *Census) clears(h Holder) bool { return k.Counted && h.New < noteworthy*k.New }
 
 // slow says why a source's rate is none to limit.
 func (h *Holder) slow(m *LimitSourceConfig) string {
