@@ -166,14 +166,12 @@ func (l *Leases) left(beside Lease) (left []Lease, err error) {
 	return left, err
 }
 
-// open opens the socket of a place, and makes sure that it is the place's.
+// open opens the socket of a place. Should the path name another namespace by now, the
+// next to ask for the place leaves it.
 func (l *Leases) open(p *place, namespace string) error {
 	socket, err := l.Open(namespace)
 	if err != nil {
 		return fmt.Errorf("hold leases: %w", err)
-	}
-	if err := p.moved(); err != nil { // while it was opened
-		return errors.Join(err, socket.Close())
 	}
 	p.socket = socket
 	return nil

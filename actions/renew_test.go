@@ -348,3 +348,15 @@ func TestSameLeaseInAnotherNamespaceIsNotOurs(t *testing.T) {
 		t.Error("prolonged")
 	}
 }
+
+// What another process held and is missing is not restored, however young the boot.
+func TestLeaseOfAnotherProcessIsNotRestored(t *testing.T) {
+	r := atRest(t)
+	r.leased.Advance(-r.leased.Now() + time.Second)
+	r.leased.SetPlain(true)
+	r.lease(t, limited("10.0.0.5/32"))
+	r.restart(t)
+	r.leased.Flush("")
+	r.renews(t, nil, []int{1})
+	r.inForce(t)
+}
