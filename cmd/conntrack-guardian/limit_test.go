@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
@@ -362,4 +363,28 @@ func (s *site) replace(name, from, to string) {
 		s.Fatalf("no %q in %s, %v", from, name, err)
 	}
 	s.write(name, strings.Replace(string(b), from, to, 1))
+}
+
+// Somebody empties the whole ruleset, as nft flush ruleset and a firewall's reload do.
+// The limit holds all the time, or does again at the second reading.
+func TestRootLimitSurvivesAFlush(t *testing.T) {
+	s := limiting(t, lab.Options{}, "")
+	d := s.limited(lab.Flood{Pattern: lab.HalfOpen, Rate: slowFlood, Sources: 1})
+	err := s.gateway.Router.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		c.FlushRuleset()
+		return c.Flush()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // two readings at the most
+	// Without the gateway's own rules it is ours by which the kernel tracks.
+	if n := s.passing(); n == 0 || n > 500 {
+		t.Errorf("%d connections/s get through", n)
+	}
+	d.stop()
 }
