@@ -155,13 +155,13 @@ func TestRootLeasesLapse(t *testing.T) {
 		t.Error("dropped from the beginning, but heard")
 	}
 	time.Sleep(time.Until(start.Add(lease + 100*time.Millisecond)))
-	had := entries(t, router)
+	had := settled(t, router)
 	for _, from := range []string{"10.77.0.1", "10.77.0.2", "10.77.0.3"} {
 		if !passes(from) {
 			t.Errorf("%s is not heard %s after its lease of %s began", from, time.Since(start), lease)
 		}
 	}
-	if n := entries(t, router) - had; n != 9 {
+	if n := settled(t, router) - had; n != 9 {
 		t.Errorf("%d entries of 9 connections", n)
 	}
 	holds(t, l, map[string]uint64{})

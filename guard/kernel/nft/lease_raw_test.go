@@ -28,7 +28,7 @@ func TestRootDrop(t *testing.T) {
 		}
 		return err
 	})
-	before := entries(t, g.Router.Path())
+	before := settled(t, g.Router.Path())
 	hold(t, l, someTerms(), time.Minute, drop("10.77.0.1/32"))
 	if say(old) == nil {
 		t.Error("a dropped source was answered")
@@ -36,7 +36,7 @@ func TestRootDrop(t *testing.T) {
 	inside(t, g.Client.Path(), func() error {
 		return errors.Join(shoutOnce(addr("10.77.0.1"), nobody, 10), talk(addr("10.77.0.2"), labEcho, 1))
 	})
-	if n := entries(t, g.Router.Path()); n != before+1 {
+	if n := settled(t, g.Router.Path()); n != before+1 {
 		t.Errorf("%d entries of a dropped source", n-before-1)
 	}
 	holds(t, l, map[string]uint64{"drop 10.77.0.1/32": 11})
@@ -81,7 +81,7 @@ func TestRootDropIPv6(t *testing.T) {
 			t.Errorf("%s refused %d, want 11 at least", h.Lease, h.Refused)
 		}
 	}
-	if n := entries(t, near); n != 0 {
+	if n := settled(t, near); n != 0 {
 		t.Errorf("%d entries where nothing was tracked", n)
 	}
 }
@@ -128,16 +128,16 @@ func TestRootBypass(t *testing.T) {
 		inside(t, client, func() error { return talk(addr(from), labEcho, n) })
 	}
 	said("10.77.0.1", 2)
-	if n := entries(t, router); n != 2 {
+	if n := settled(t, router); n != 2 {
 		t.Fatalf("%d entries before, want 2", n)
 	}
 	hold(t, l, terms, time.Minute, bypass("echo"))
 	said("10.77.0.1", 20)
-	if n := entries(t, router); n != 2 {
+	if n := settled(t, router); n != 2 {
 		t.Errorf("%d entries of a flow that bypasses tracking", n-2)
 	}
 	inside(t, client, func() error { return converse(addr("10.77.0.1"), labEcho) }) // not leased
-	if n := entries(t, router); n != 3 {
+	if n := settled(t, router); n != 3 {
 		t.Errorf("%d entries of another flow, want 1", n-2)
 	}
 	holds(t, l, map[string]uint64{"bypass echo": 0})
@@ -145,7 +145,7 @@ func TestRootBypass(t *testing.T) {
 		t.Fatal(err)
 	}
 	said("10.77.0.1", 4)
-	if n := entries(t, router); n != 7 {
+	if n := settled(t, router); n != 7 {
 		t.Errorf("%d entries after the end, want 4", n-3)
 	}
 }
@@ -160,14 +160,14 @@ func TestRootBypassOfOwn(t *testing.T) {
 	terms.Flows = []Flow{flow}
 	hold(t, l, terms, time.Minute, bypass("echo"))
 	inside(t, router, func() error { return talk(addr("172.31.2.1"), labEcho, 5) })
-	if n := entries(t, router); n != 0 {
+	if n := settled(t, router); n != 0 {
 		t.Errorf("%d entries of a flow that bypasses tracking", n)
 	}
 	if err := l.End(bypass("echo").Lease); err != nil {
 		t.Fatal(err)
 	}
 	inside(t, router, func() error { return talk(addr("172.31.2.1"), labEcho, 5) })
-	if n := entries(t, router); n != 5 {
+	if n := settled(t, router); n != 5 {
 		t.Errorf("%d entries after the end, want 5", n)
 	}
 }
@@ -189,13 +189,13 @@ func TestRootBypassOfBothFamilies(t *testing.T) {
 	inside(t, far, func() error {
 		return errors.Join(talk(addr("192.0.2.10"), to4, 3), talk(addr("2001:db8::a"), to6, 4))
 	})
-	if n := entries(t, near); n != 0 {
+	if n := settled(t, near); n != 0 {
 		t.Errorf("%d entries of a flow that bypasses tracking", n)
 	}
 	inside(t, far, func() error {
 		return errors.Join(talk(addr("2001:db8:0:1::a"), to6, 5), talk(addr("2001:db8::a"), high6, 6))
 	})
-	if n := entries(t, near); n != 11 {
+	if n := settled(t, near); n != 11 {
 		t.Errorf("%d entries of what is not of the flow, want 11", n)
 	}
 }
@@ -231,19 +231,19 @@ func TestRootLifeline(t *testing.T) {
 		{"through the gateway", "10.77.0.1", client, labEcho, 1},
 		{"through the gateway, the other way", "10.80.0.1", server, behind, 1},
 	} {
-		before := entries(t, router)
+		before := settled(t, router)
 		inside(t, tc.in, func() error { return converse(addr(tc.from), tc.to) })
-		if n := entries(t, router) - before; n != tc.tracked {
+		if n := settled(t, router) - before; n != tc.tracked {
 			t.Errorf("%s: %d entries, want %d", tc.name, n, tc.tracked)
 		}
 	}
-	before := entries(t, router)
+	before := settled(t, router)
 	inside(t, client, func() error { return shoutOnce(addr("10.77.0.1"), nobody, 5) })
-	if n := entries(t, router) - before; n != 5 {
+	if n := settled(t, router) - before; n != 5 {
 		t.Errorf("%d entries of 5 datagrams through the gateway", n)
 	}
 	inside(t, client, func() error { return shoutOnce(addr("10.77.0.1"), netip.MustParseAddrPort("172.31.2.1:9"), 5) })
-	if n := entries(t, router) - before; n != 5 {
+	if n := settled(t, router) - before; n != 5 {
 		t.Errorf("%d entries of 5 datagrams to the gateway", n-5)
 	}
 }
@@ -275,12 +275,12 @@ func TestRootRawTracksNothing(t *testing.T) {
 	terms.Flows = []Flow{echoFlow()}
 	hold(t, l, terms, time.Minute, drop("192.0.2.1/32"), drop("2001:db8::/64"), bypass("echo"))
 	inside(t, ns, func() error { return talk(echoPort.Addr(), echoPort, 3) })
-	if n := entries(t, ns); n != 0 {
+	if n := settled(t, ns); n != 0 {
 		t.Errorf("%d entries", n)
 	}
 	hold(t, l, terms, time.Minute, limit("2001:db8::/64")) // tracks IPv6
 	inside(t, ns, func() error { return talk(echoPort.Addr(), echoPort, 3) })
-	if n := entries(t, ns); n != 0 {
+	if n := settled(t, ns); n != 0 {
 		t.Errorf("%d entries of IPv4 with a limit of IPv6", n)
 	}
 }

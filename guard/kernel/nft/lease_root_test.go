@@ -85,3 +85,16 @@ func shoutOnce(from netip.Addr, to netip.AddrPort, n int) error {
 	}
 	return nil
 }
+
+// settled is the number of entries once it has not changed for a while: on a busy
+// machine packets come through after their sender is done.
+func settled(t *testing.T, ns string) (n int) {
+	t.Helper()
+	for same := 0; same < 5; same++ {
+		if now := entries(t, ns); now != n {
+			n, same = now, 0
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return n
+}
