@@ -215,8 +215,9 @@ func (s *socket) lookup() (id identity, found bool, err error) {
 	return id, found, err
 }
 
-// leftover is the table of our name that nobody owns, nil if there is none. It is
-// ErrOwned if there is one with an owner.
+// leftover is the table of our name that nobody else owns, nil if there is none. It is
+// ErrOwned if there is one with another owner. One that is ours was made by a call that
+// did not live to hear of it: the kernel may take longer than our deadline.
 func (s *socket) leftover() (*identity, error) {
 	id, found, err := s.lookup()
 	switch {
@@ -224,7 +225,7 @@ func (s *socket) leftover() (*identity, error) {
 		return nil, fmt.Errorf("look for table %s: %w", s.name(), unsupported(err))
 	case !found:
 		return nil, nil
-	case id.owned():
+	case id.owned() && id.owner != s.conn.PID():
 		return nil, fmt.Errorf("table %s: %w (netlink port %d)", s.name(), ErrOwned, id.owner)
 	}
 	return &id, nil
