@@ -51,6 +51,22 @@ func dialTable(family byte, name string) (*socket, error) {
 	return s, nil
 }
 
+// port is the socket's netlink port, by which the kernel names an owner; 0, which is
+// nobody's, if it can't be told.
+func (s *socket) port() (port uint32) {
+	err := s.raw.Control(func(fd uintptr) {
+		if name, err := unix.Getsockname(int(fd)); err == nil {
+			if of, ok := name.(*unix.SockaddrNetlink); ok {
+				port = of.Pid
+			}
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return port
+}
+
 // ready sets the deadline of the next call and throws away what an earlier one
 // that failed did not read.
 func (s *socket) ready() error {

@@ -225,7 +225,7 @@ func (s *socket) leftover() (*identity, error) {
 		return nil, fmt.Errorf("look for table %s: %w", s.name(), unsupported(err))
 	case !found:
 		return nil, nil
-	case id.owned() && id.owner != s.conn.PID():
+	case id.owned() && id.owner != s.port():
 		return nil, fmt.Errorf("table %s: %w (netlink port %d)", s.name(), ErrOwned, id.owner)
 	}
 	return &id, nil
