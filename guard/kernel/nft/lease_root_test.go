@@ -1,11 +1,16 @@
 package nft
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
 
 // ordinaryLeases are the settings of OpenLeases, plainLeases those of a kernel that
@@ -21,6 +26,7 @@ func someTerms() Terms { return Terms{Rate: 10, Burst: 20, IPv4Bits: 32, IPv6Bit
 // openIn opens leases in a namespace until the test ends.
 func openIn(t testing.TB, ns string, with leaseSettings) (l *Leases) {
 	t.Helper()
+	shareMax(t)
 	inside(t, ns, func() (err error) { l, err = openLeases(with); return err })
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
@@ -28,6 +34,23 @@ func openIn(t testing.TB, ns string, with leaseSettings) (l *Leases) {
 		}
 	})
 	return l
+}
+
+// shareMax keeps those away who change the machine's max, which entries would not fit
+// in, until the test ends.
+func shareMax(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(lab.MaxLock, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func limit(source string) Request {
