@@ -18,6 +18,7 @@ type scene struct {
 	*testing.T
 	config  policy.Config
 	count   int
+	dropped uint64    // packets between two readings
 	rates   []float64 // of the source, by the census; the last one again and again
 	failing int       // census that fails, the first is 1
 	nat     string    // of the flow, when it is looked for
@@ -35,6 +36,7 @@ func (s *scene) clock() time.Duration { return time.Hour + time.Since(s.begun) }
 // Read is the sensor's.
 func (s *scene) reading(to *policy.Snapshot) error {
 	to.Wall, to.Count, to.Max, to.Buckets, to.MemAvailable = time.Now(), s.count, 65536, 65536, 1<<30
+	to.Losses = policy.Counters{Drop: s.dropped}
 	return nil
 }
 
@@ -121,6 +123,18 @@ func TestPlanLimitsSource(t *testing.T) {
 				"\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: ",
 			},
 		},
+		"in a full table, of which one census tells too little": {
+			change: func(s *scene) { s.count, s.dropped = 65_536, 100 }, looks: 2, not: "is not known",
+			want: []string{"\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: "},
+		},
+		"in a full table that it holds twice": {
+			change: func(s *scene) { s.count, s.dropped, s.rates = 65_536, 100, []float64{0} }, looks: 2, not: "is not known",
+			want: []string{"\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: "},
+		},
+		"in a full table, and no more is told": {
+			change: func(s *scene) { s.count, s.dropped, s.failing = 65_536, 100, 2 }, looks: 2, not: "would",
+			want: []string{" source is limited: 10.0.0.5 holds 90.0 ± 1.0 % of the table, but how fast it makes connections is not known\n"},
+		},
 		"after a raise": {
 			change: func(s *scene) { s.config.RaiseMax.Mode = policy.Act }, looks: 2, not: "is not known",
 			want: []string{"\nwould raise nf_conntrack_max from 65,536 to ", "\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: "},
@@ -157,7 +171,13 @@ func TestPlanLimitsSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := pressed(t)
 				tc.change(s)
-				_, text := s.plan()
+				p, text := s.plan()
+				if tc.looks > 1 && !strings.Contains(p.Decisions[0].Reason, "by a census of 20,000") {
+					t.Errorf("the first decision was made without the census: %s", p.Decisions[0].Reason)
+				}
+				if strings.Count(text, "would raise") > 1 {
+					t.Errorf("what the second census is not asked is said twice:\n%s", text)
+				}
 				for _, want := range tc.want {
 					if !strings.Contains(text, want) {
 						t.Errorf("no %q in\n%s", want, text)
@@ -184,11 +204,12 @@ func TestPlanBypass(t *testing.T) {
 		want   string
 		looked int
 	}{
-		"untracked":   {func(*scene) {}, "\nwould let dns pass untracked: ", 1},
-		"translated":  {func(s *scene) { s.nat = "10.0.0.9:40000 → 192.0.2.53:53 udp" }, "\nstays tracked: dns, since 10.0.0.9:40000 → 192.0.2.53:53 udp is translated", 1},
-		"not looked":  {func(s *scene) { s.broken = errors.New("no luck") }, "\nWhether flows that may bypass tracking are translated is not known: no luck\n", 1},
-		"a calm one":  {func(s *scene) { s.count = 100 }, "\nNothing is to be done.\n", 0},
-		"not allowed": {func(s *scene) { s.config.Bypass[0].Mode = policy.Off }, "", 0},
+		"untracked":      {func(*scene) {}, "\nwould let dns pass untracked: ", 1},
+		"translated":     {func(s *scene) { s.nat = "10.0.0.9:40000 → 192.0.2.53:53 udp" }, "\nstays tracked: dns, since 10.0.0.9:40000 → 192.0.2.53:53 udp is translated", 1},
+		"not looked":     {func(s *scene) { s.broken = errors.New("no luck") }, "\nWhether flows that may bypass tracking are translated is not known: no luck\n", 1},
+		"beside a raise": {func(s *scene) { s.config.RaiseMax.Mode = policy.Act }, "\nwould let dns pass untracked: ", 1},
+		"a calm one":     {func(s *scene) { s.count = 100 }, "\nNothing is to be done.\n", 0},
+		"not allowed":    {func(s *scene) { s.config.Bypass[0].Mode = policy.Off }, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
