@@ -42,7 +42,7 @@ const leaseRead = time.Second
 
 // bound hands on what the policy says of leases.
 func (g *Guard) bound() {
-	g.scouting.listing = true
+	g.scouting.listing, g.scouting.listed = true, 0
 	if g.Leases == nil {
 		return
 	}

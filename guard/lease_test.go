@@ -362,3 +362,48 @@ func TestSince(t *testing.T) {
 		t.Errorf("%+v, %+v, %+v", first, second, third)
 	}
 }
+
+// An allowlist that was never whole is none: until it is nobody is limited.
+func TestAllowlistThatWasNeverWhole(t *testing.T) {
+	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
+		a.err = errors.New("no addresses")
+		w.snapshot.Unlisted = unlisted
+		w.bound()
+		w.want = 63_000
+		w.ticks(time.Minute)
+		w.wantLines(eventDone, 0)
+		a.err, w.refuse = nil, 18_950
+		w.ticks(time.Minute)
+		w.wantLines(eventDone, 1)
+	})
+}
+
+// While sources are limited, who must not be is looked up again without a census.
+func TestAllowlistIsFollowedWhileSourcesAreLimited(t *testing.T) {
+	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
+		w.want, w.refuse = 63_000, 18_950
+		w.ticks(3 * time.Second)
+		w.want = 1000
+		w.ticks(6 * time.Minute) // the episode is over, so there are no more censuses
+		a.list = []policy.Allowed{{Prefix: hog, Why: "default gateway"}}
+		w.ticks(40 * time.Second)
+		for _, line := range w.wantLines(eventUndone, 1) {
+			if !strings.Contains(line, "never limited: default gateway") {
+				t.Error(line)
+			}
+		}
+	})
+}
+
+// The changes of one measure don't push those of another out of what the policy is
+// shown.
+func TestRecallKeepsEachMeasuresNewest(t *testing.T) {
+	all := []ledger.Change{{ID: 1, Measure: string(policy.RaiseMax), Boot: "b", State: ledger.Failed, Edits: []ledger.Edit{{Key: "k", Before: "1", After: "2"}}}}
+	for i := range 3 * closedKept {
+		e := actions.LeaseEdit(actions.Lease{Kind: nft.Drop, Source: hog, For: time.Second})
+		all = append(all, ledger.Change{ID: i + 2, Measure: string(policy.LimitSource), Boot: "b", State: ledger.Undone, Edits: []ledger.Edit{e}})
+	}
+	if got := Recall(all, "b", ""); len(got) != closedKept+1 || got[0].ID != 1 {
+		t.Errorf("%d changes, the first is %d", len(got), got[0].ID)
+	}
+}

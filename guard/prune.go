@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -87,6 +88,9 @@ func (g *Guard) endPrune(p pruned) {
 	_, err := g.Actions.Walked(d.Change, w)
 	if err == nil {
 		err = p.err
+	}
+	if errors.Is(err, errStopping) {
+		return
 	}
 	if err != nil {
 		g.reportFailed(d, d.Change, err)

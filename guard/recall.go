@@ -9,8 +9,8 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// closedKept is how many ended changes the policy is shown besides those it
-// must know: cooldowns and back-offs rest on the newest.
+// closedKept is how many ended changes of each measure the policy is shown besides
+// those it must know: cooldowns and back-offs rest on the newest.
 const closedKept = 32
 
 // Recall shows the policy the changes of a boot to what a guardian of that namespace
@@ -19,7 +19,12 @@ const closedKept = 32
 func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 	var out []policy.Change
 	level := 0 // of the open change before
-	for i, c := range all {
+	older := map[string]int{}
+	for _, c := range all {
+		older[c.Measure]++
+	}
+	for _, c := range all {
+		older[c.Measure]--
 		p, ok := recall(c, namespace)
 		if !ok || c.Boot != boot {
 			continue
@@ -30,7 +35,7 @@ func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 				level = p.After
 			}
 		}
-		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || i >= len(all)-closedKept {
+		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || older[c.Measure] < closedKept {
 			out = append(out, p)
 		}
 	}

@@ -42,7 +42,8 @@ type scouting struct {
 
 	inspected time.Duration // when it was last sent for the flows, 0 for never
 	blurred   string        // why not all is known of them, empty when it is
-	listing   bool          // the allowlist is to be read: the daemon has started, or the policy is another
+	listing   bool          // the allowlist is to be read by itself: the daemon has started, or the policy is another
+	listed    time.Duration // when it was last read, 0 for never
 	misread   string        // why it could not be read whole, empty when it could
 
 	counting  bool   // new connections are being counted
@@ -78,7 +79,13 @@ func (g *Guard) takeFlows(found []policy.FlowSight, err error) {
 
 // takeList takes in the allowlist.
 func (g *Guard) takeList(list []policy.Allowed, err error) {
-	g.snapshot.Allowed, g.snapshot.Unlisted, g.scouting.listing = list, "", false
+	g.snapshot.Allowed = list
+	switch {
+	case err == nil:
+		g.snapshot.Unlisted = ""
+	case g.snapshot.Unlisted != "": // it was never whole
+		g.snapshot.Unlisted, g.scouting.listing = "who is never to be limited is not known: "+err.Error(), true
+	}
 	g.reportMisread(err)
 }
 
@@ -88,11 +95,12 @@ func (g *Guard) sendOut(now time.Duration) {
 	s := &g.scouting
 	switch {
 	case g.Scout == nil || s.back != nil:
-	case s.listing && g.Allow != nil && min(g.Config.Mode, g.Config.LimitSource.Mode) > policy.Off:
+	case g.wantsList(now):
+		s.listing, s.listed = false, now
 		ctx, config := g.living, g.Config
 		g.send(func() (takeIn func()) { return g.list(ctx, config) })
 	case g.state.WantsCensus(&g.Config, s.asked, now):
-		s.asked, s.out = now, true
+		s.asked, s.listed, s.out = now, now, true
 		ctx, config := g.living, g.Config
 		if g.state.Episode.Name == "" { // an undo asks what is in the table, not who fills it
 			config.Census.CountNew = policy.CountNever
@@ -125,6 +133,16 @@ func (g *Guard) sendOut(now time.Duration) {
 // in the kernel.
 func (g *Guard) mayRest() bool {
 	return g.state.Episode.Name == "" || g.scouting.counting && !g.Config.Counts()
+}
+
+// wantsList reports whether the allowlist is to be read without a census: at the start,
+// with another policy, and while sources are limited.
+func (g *Guard) wantsList(now time.Duration) bool {
+	s := &g.scouting
+	if g.Allow == nil || min(g.Config.Mode, g.Config.LimitSource.Mode) == policy.Off || s.listed != 0 && now-s.listed < retryEvery {
+		return false
+	}
+	return s.listing || len(g.leases()) > 0 && now-s.listed >= g.Config.Census.Every
 }
 
 // list reads the allowlist where sources may be limited. It must be as new as what it is

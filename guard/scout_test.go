@@ -50,7 +50,7 @@ func (s *scout) Rest() error { s.rests++; return nil }
 // Inspect finds each flow that is asked for as it is told.
 func (s *scout) Inspect(ctx context.Context, c policy.Config) (found []policy.FlowSight, err error) {
 	for _, f := range c.Bypass {
-		found = append(found, policy.FlowSight{Flow: f.Name, Mark: f.Mark(), At: s.clock(), NAT: s.translated})
+		found = append(found, policy.FlowSight{Flow: f.Name, Mark: f.Mark(), At: s.clock(), Seen: 1, NAT: s.translated})
 	}
 	return found, s.err
 }

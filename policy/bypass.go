@@ -28,6 +28,7 @@ func (st *State) bypass(s *Snapshot, c *Config, now time.Duration) []Decision {
 		sight, known := s.sight(f, now)
 		switch {
 		case !known:
+		case sight.Seen == 0 && !f.Lifeline: // nothing to gain, and nobody knows whether it is translated
 		case sight.NAT != "":
 			refused = append(refused, fmt.Sprintf("%s, since %s is translated, which untracked packets are not", f.Name, sight.NAT))
 		default:

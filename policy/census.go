@@ -44,12 +44,14 @@ const pursuit = 5 * time.Second
 
 // censusEvery is the least time between two censuses.
 func (st *State) censusEvery(c *Config) time.Duration {
-	a := &st.Now
-	if min(c.Mode, c.LimitSource.Mode) == Act && a.ofSources() && (a.losing() || a.TimeToFull < 2*pursuit) {
+	if min(c.Mode, c.LimitSource.Mode) == Act && st.Now.ofSources() && st.presses() {
 		return min(pursuit, c.Census.Every)
 	}
 	return c.Census.Every
 }
+
+// presses reports whether connections are being lost, or will be before another census.
+func (st *State) presses() bool { return st.Now.losing() || st.Now.TimeToFull < 2*pursuit }
 
 // awaitsCensus reports whether no census of this episode has been reported yet.
 func (st *State) awaitsCensus() bool { return st.Episode.Name != "" && !st.Episode.census }

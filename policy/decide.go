@@ -26,7 +26,9 @@ type State struct {
 	leases   [maxLeases]calm // those in force first
 	ranked   time.Duration   // when the census was begun that was last asked for offenders
 	pruned   time.Duration   // when the census was begun that last had entries of a source deleted
-	hog      netip.Prefix    // the source that held most of the table then, if any did
+	// fast are the sources that made connections steadily then.
+	fast [MaxLimited]netip.Prefix
+	hog  netip.Prefix // the source that held most of the table then, if any did
 }
 
 // Decide takes the next step: what the snapshot means, and what to do about it.

@@ -28,6 +28,7 @@ type Episode struct {
 type said struct {
 	advised [measures]bool
 	bounded [measures]bool
+	ranked  uint64 // the offenders last listed, hashed
 }
 
 // measures is how many there are.

@@ -65,7 +65,8 @@ func (f *Flow) Mark() string {
 type FlowSight struct {
 	Flow string
 	Mark string        // the Mark of its terms then
-	At   time.Duration // boot clock when it was looked for
+	At   time.Duration // boot clock when the look for it ended
+	Seen int           // entries of it
 	// NAT is an entry of the flow that is translated, as text; empty if there was none.
 	NAT string
 }

@@ -95,7 +95,7 @@ func TestReleaseSharesTheRoom(t *testing.T) {
 			ID: i + 1, Measure: LimitSource, State: Applied, After: Limited, Outcome: Helped,
 			Terms: termsOf(&c.LimitSource, c.Lease, p, Limited),
 		})
-		s.Leases = append(s.Leases, Lease{Change: i + 1, Refused: 15}) // 1,800 entries each
+		s.Leases = append(s.Leases, Lease{Change: i + 1, Refused: 6}) // 1,800 entries each
 	}
 	ended := 0
 	for now := time.Second; now < 90*time.Second; now += time.Second {
@@ -274,5 +274,94 @@ func TestUnknownIsNotJudged(t *testing.T) {
 	s.Leases = []Lease{{Change: 1, Refused: 100}}
 	if n := judged(7*time.Second, &now); n != 1 {
 		t.Errorf("judged %d times with what it refuses known", n)
+	}
+}
+
+// lulled is a table with a source that is seen making connections at one census, while
+// nothing presses.
+func lulled(t *testing.T) *sim {
+	t.Helper()
+	c := Default()
+	c.Mode, c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Act, Off, Off
+	m := newSim(c)
+	m.mix = Census{Read: 20_000, Counted: true, New: 2000}
+	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.2), New: 400, Steady: 400}
+	return m
+}
+
+// Where nothing presses a second of many connections is no evidence, two censuses in a
+// row are.
+func TestABurstIsNoEvidence(t *testing.T) {
+	m := lulled(t)
+	for range 5 * 60 {
+		if m.asked != 0 && m.s.Census.At == m.now { // the first has been taken: the burst is over
+			m.mix.Sources[0].Steady = 0
+		}
+		for _, d := range m.step(time.Second, 56_000, Counters{}) {
+			if d.Measure == LimitSource && d.Verb == Do {
+				t.Fatalf("after one census: %s", d.Reason)
+			}
+		}
+	}
+	m = lulled(t)
+	for range 5 * 60 {
+		m.step(time.Second, 56_000, Counters{})
+	}
+	if n := len(stack(&m.s, LimitSource)); n != 1 {
+		t.Errorf("%d sources limited after many censuses", n)
+	}
+}
+
+// A source that is limited again and again is held for longer each time, up to a bound.
+func TestHoldGrows(t *testing.T) {
+	c := Default()
+	var s Snapshot
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 16, 16} {
+		ch := Change{ID: i + 1, Measure: LimitSource, After: Limited, State: Undone, Made: time.Duration(i) * 10 * time.Minute, Terms: Terms{Source: hogsAddress}}
+		if got := holdOf(&s, &c, ch); got != want*time.Minute {
+			t.Errorf("hold of the change number %d is %s, want %d min", i+1, got, want)
+		}
+		s.Changes = append(s.Changes, ch)
+	}
+	late := Change{ID: 9, Measure: LimitSource, After: Limited, Made: 10 * time.Hour, Terms: Terms{Source: hogsAddress}}
+	other := Change{ID: 9, Measure: LimitSource, After: Limited, Made: time.Hour, Terms: Terms{Source: netip.MustParsePrefix("10.0.0.2/32")}}
+	for _, ch := range []Change{late, other} {
+		if got := holdOf(&s, &c, ch); got != time.Minute {
+			t.Errorf("hold of %s made at %s is %s", ch.Terms.Source, ch.Made, got)
+		}
+	}
+}
+
+// Fewer sources than are limited may be from now on, or the table has no limit.
+func TestLeasesEndWithTheirBounds(t *testing.T) {
+	ended := func(edit func(*Snapshot, *Config)) (ids []int) {
+		var st State
+		c := Default()
+		c.Mode = Act
+		s := Snapshot{Max: 10_000, Count: 1000}
+		for i := range 4 {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)
+			s.Changes = append(s.Changes, Change{
+				ID: i + 1, Measure: LimitSource, State: Applied, After: Limited, Outcome: Helped, Terms: termsOf(&c.LimitSource, c.Lease, p, Limited),
+			})
+			s.Leases = append(s.Leases, Lease{Change: i + 1, Refused: 15_000})
+		}
+		edit(&s, &c)
+		_, ds := Decide(st, s, c, time.Second)
+		for _, d := range ds {
+			if d.Verb == Undo {
+				ids = append(ids, d.Change)
+			}
+		}
+		return ids
+	}
+	if got := ended(func(_ *Snapshot, c *Config) { c.LimitSource.MaxSources = 3 }); !slices.Equal(got, []int{4}) {
+		t.Errorf("of 4 where 3 may be: ended %v", got)
+	}
+	if got := ended(func(s *Snapshot, _ *Config) { s.Max = 0 }); len(got) != 4 {
+		t.Errorf("of 4 without a limit: ended %v", got)
+	}
+	if got := ended(func(*Snapshot, *Config) {}); got != nil {
+		t.Errorf("of 4 that go on: ended %v", got)
 	}
 }

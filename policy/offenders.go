@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,20 +29,24 @@ func (a *Assessment) ofSources() bool {
 func (st *State) limitOffenders(s *Snapshot, c *Config, now time.Duration) []Decision {
 	m, a := &c.LimitSource, &st.Now
 	mode := min(c.Mode, m.Mode)
-	if mode == Off || !a.ofSources() || a.Census.At == 0 || a.Census.At == st.ranked {
+	if mode == Off || a.Census.At == 0 || a.Census.At == st.ranked {
 		return nil
 	}
 	st.ranked = a.Census.At
+	if !a.ofSources() || a.age > c.Census.takes()+pursuit { // it tells of another time
+		st.fast, st.hog = [MaxLimited]prefix{}, prefix{}
+		return nil
+	}
 	found, others := st.offenders(s, c, now)
 	n := len(sourcesOf(stack(s, LimitSource)))
 	switch {
 	case len(found) == 0 && len(others) == 0:
 		return st.nobody(m)
 	case n+len(found) > m.MaxSources:
-		return st.bounded(LimitSource, n, fmt.Sprintf("no source is limited: %d hold %s of the table each and %d may be limited, so it is not the doing of a few: %s",
-			n+len(found), Percent(m.Share), m.MaxSources, ranking(found, "", nil)))
+		return st.bounded(LimitSource, n, fmt.Sprintf("no %ssource is limited: %d more would be and %d may be, so it is not the doing of a few: %s",
+			further(n), len(found), m.MaxSources, ranking(found, "", nil)))
 	case len(found) == 0:
-		return st.bounded(LimitSource, n, "no further source is limited: "+ranking(nil, "", others))
+		return st.bounded(LimitSource, n, "no "+further(n)+"source is limited: "+ranking(nil, "", others))
 	case st.refusedLately(s, now):
 		return nil
 	}
@@ -64,28 +69,52 @@ func (st *State) limit(s *Snapshot, c *Config, mode Mode, found []offender, othe
 	if verb != Do && once(&st.Episode.said.advised[LimitSource.slot()]) {
 		return nil
 	}
-	rank := st.lease(Rank, prefix{}, 0, c, ranking(found, "limit", others))
-	rank.Terms = nil
-	out := []Decision{rank}
+	out := st.rank(c, found, others)
 	for _, o := range found {
 		out = append(out, st.lease(verb, o.Prefix, Limited, c, o.why+suffix))
 	}
 	return out
 }
 
+// further is a word for where some are limited already.
+func further(n int) string {
+	if n > 0 {
+		return "further "
+	}
+	return ""
+}
+
+// rank gives the list of those in question, once in a phase of the episode while the
+// offenders are the same.
+func (st *State) rank(c *Config, found []offender, others []string) []Decision {
+	h := fnv.New64a()
+	for _, o := range found {
+		fmt.Fprint(h, o.Prefix) // a hash takes all
+	}
+	sum := h.Sum64()
+	if st.Episode.said.ranked == sum {
+		return nil
+	}
+	st.Episode.said.ranked = sum
+	d := st.lease(Rank, prefix{}, 0, c, ranking(found, "limit", others))
+	d.Terms = nil
+	return []Decision{d}
+}
+
 // offenders are the sources that surely hold their share of the table and steadily make
 // more connections than they would be left, the largest first. Of a table that refuses
 // connections nobody can be seen making them: there, who has held most of it for two
-// censuses is one, too. The others are those of a like share, with the reason why not.
+// censuses is one, too. While nothing presses it takes two censuses for the rate, too: the
+// second that is counted may be a burst. The others are those of a like share, with the reason why not.
 func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []offender, others []string) {
 	m, k := &c.LimitSource, &st.Now.Census
 	open := stack(s, LimitSource)
-	before := st.hog
-	st.hog = prefix{}
+	hog, fast := st.hog, st.fast
+	st.hog, st.fast = prefix{}, [MaxLimited]prefix{}
 	if k.Sources[0].Share.Low >= dominates {
 		st.hog = k.Sources[0].Prefix
 	}
-	for _, h := range k.Sources {
+	for i, h := range k.Sources {
 		if !h.Prefix.IsValid() || h.Share.Low < m.Share {
 			continue
 		}
@@ -93,8 +122,11 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 		if h.Steady > 0 {
 			holds += fmt.Sprintf(" and steadily makes %s connections/s", Number(int(h.Steady)))
 		}
-		fast := h.Steady > float64(m.Rate)
-		stuck := h.Prefix == before && h.Prefix == st.hog && st.Now.lost.full > 0 && !k.clears(h)
+		steady := h.Steady > float64(m.Rate)
+		if steady {
+			st.fast[i] = h.Prefix
+		}
+		stuck := h.Prefix == hog && h.Prefix == st.hog && st.Now.lost.full > 0 && !k.clears(h)
 		why := allowed(s, c, h.Prefix)
 		switch {
 		case levelOf(open, Terms{Source: h.Prefix}) > 0:
@@ -103,7 +135,9 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 			others = append(others, holds+", but is never limited: "+why)
 		case h.Prefix.Bits() != m.bits(h.Prefix):
 			continue // of a census that was taken under another policy
-		case !fast && !stuck:
+		case steady && !st.pressesWith(s, h) && !slices.Contains(fast[:], h.Prefix):
+			continue // the next census will tell
+		case !steady && !stuck:
 			if st.Now.losing() {
 				others = append(others, holds+", "+h.slow(m))
 			}
@@ -117,6 +151,12 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 		return cmp.Or(-cmp.Compare(a.Share.Low, b.Share.Low), -cmp.Compare(a.Steady, b.Steady))
 	})
 	return found, others
+}
+
+// pressesWith reports whether there is no waiting for another census: the trouble presses,
+// or the source alone would fill the table before it.
+func (st *State) pressesWith(s *Snapshot, h Holder) bool {
+	return st.presses() || h.Steady*(2*pursuit).Seconds() > float64(s.Max-s.Count)
 }
 
 // clears reports whether the counters say that a source makes few of the connections. Of

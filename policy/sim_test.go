@@ -205,7 +205,7 @@ func (m *sim) inspect() {
 	}
 	m.looked, m.s.Flows = m.now, nil
 	for _, f := range m.cfg.Bypass {
-		sight := FlowSight{Flow: f.Name, Mark: f.Mark(), At: m.now}
+		sight := FlowSight{Flow: f.Name, Mark: f.Mark(), At: m.now, Seen: 1}
 		if m.uses {
 			sight.NAT = "10.0.0.5:40000 → 192.0.2.1:53 udp"
 		}
