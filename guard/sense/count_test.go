@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
@@ -92,20 +93,20 @@ func TestCountTellsBurstsFromSteady(t *testing.T) {
 
 // What has passed since the first reading is not waited for again.
 func TestCountBeginsAtTheFirstReading(t *testing.T) {
-	m := &meter{made: map[netip.Prefix][]uint64{hog: {0, 1, 1, 1, 1}}}
-	counting := count{}
-	counting.begin(m)
-	counting.last = counting.last.Add(-time.Hour)
-	began := time.Now()
-	const apart = 40 * time.Millisecond
-	if err := counting.finish(t.Context(), m, apart); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took < (parts-1)*apart || took > parts*apart+2*time.Second {
-		t.Errorf("took %v, want some more than %v", took, (parts-1)*apart)
-	}
-	if m.read != parts+1 {
-		t.Errorf("read %d times", m.read)
+	for passed, want := range map[time.Duration]time.Duration{0: time.Second, 100 * time.Millisecond: 900 * time.Millisecond, time.Hour: 750 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &meter{made: map[netip.Prefix][]uint64{hog: {0, 1, 1, 1, 1}}}
+			var counting count
+			counting.begin(m)
+			time.Sleep(passed)
+			began := time.Now()
+			if err := counting.finish(t.Context(), m, partApart); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took != want || m.read != 5 {
+				t.Errorf("%v after the first reading: %d readings took %v, want %v", passed, m.read, took, want)
+			}
+		})
 	}
 }
 

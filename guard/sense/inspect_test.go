@@ -86,7 +86,12 @@ func TestQueries(t *testing.T) {
 			flows = append(flows, &sought{Flow: f})
 		}
 		all, ports := queries(flows), 0
+		asked := map[ctnetlink.Query]bool{}
 		for _, q := range all {
+			if asked[q] {
+				t.Errorf("%s: twice %+v", name, q)
+			}
+			asked[q] = true
 			if q.Family == 0 || q.Orig.Proto+q.Reply.Proto == 0 {
 				t.Errorf("%s: %+v", name, q)
 			}

@@ -137,7 +137,7 @@ func floodOnce(b *testing.B, flows int, with bool) float64 {
 	}()
 	if with {
 		var table *Table
-		if err := g.Router.Do(func() (err error) { table, err = Install(IPv4 | IPv6, 0, 0); return err }); err != nil {
+		if err := g.Router.Do(func() (err error) { table, err = Install(IPv4|IPv6, 0, 0); return err }); err != nil {
 			b.Fatal(err)
 		}
 		defer table.Close()

@@ -21,7 +21,7 @@ func TestInstallSaysWhatCapabilityIsNeeded(t *testing.T) {
 			t.Error(drop)
 			return
 		}
-		_, err = Install(IPv4 | IPv6, 0, 0)
+		_, err = Install(IPv4|IPv6, 0, 0)
 	}()
 	<-done
 	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN is needed") {

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // first.
 func holdTable(ns string) {
 	err := netns.Do(ns, func() error {
-		t, err := Install(IPv4 | IPv6, 0, 0)
+		t, err := Install(IPv4|IPv6, 0, 0)
 		if err == nil {
 			fmt.Println("installed")
 			_, _ = bufio.NewReader(os.Stdin).ReadByte()

@@ -67,7 +67,7 @@ func TestRootInstallWhileAnotherLives(t *testing.T) {
 	port := strconv.Itoa(int(table.made.owner))
 	inside(t, ns, func() error {
 		for name, try := range map[string]func() error{
-			"Install": func() error { _, err := Install(IPv4 | IPv6, 0, 0); return err },
+			"Install": func() error { _, err := Install(IPv4|IPv6, 0, 0); return err },
 			"Remove":  Remove,
 		} {
 			if err := try(); !errors.Is(err, ErrOwned) || !strings.Contains(err.Error(), port) {
@@ -121,7 +121,7 @@ func TestRootTableGoesWithTheProcess(t *testing.T) {
 		t.Fatalf("in the kernel: %+v, %v, want an owned table", id, found)
 	}
 	inside(t, ns, func() error {
-		if _, err := Install(IPv4 | IPv6, 0, 0); !errors.Is(err, ErrOwned) {
+		if _, err := Install(IPv4|IPv6, 0, 0); !errors.Is(err, ErrOwned) {
 			t.Errorf("install beside it: %v, want ErrOwned", err)
 		}
 		return nil
@@ -186,7 +186,7 @@ func TestRootForeignTableIsUntouched(t *testing.T) {
 		}
 	}
 	var table *Table
-	step("install", func() (err error) { table, err = Install(IPv4 | IPv6, 0, 0); return err })
+	step("install", func() (err error) { table, err = Install(IPv4|IPv6, 0, 0); return err })
 	step("traffic", func() error { return talk(addr("127.0.0.1"), echoPort, 3) })
 	step("read", func() error { _, err := table.Read(); return err })
 	step("present", func() error { _, err := table.Present(); return err })

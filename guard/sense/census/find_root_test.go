@@ -56,11 +56,18 @@ func TestRootFind(t *testing.T) {
 }
 
 // A resize loses entries: the walk begins anew, and gives up when it happens again and
-// again.
+// again. It is noticed on the way, and at the end of a table that is read in fewer
+// receives than lie between two looks.
 func TestRootFindBeginsAnew(t *testing.T) {
-	const entries = 20_000
 	g := gateway(t)
-	fill(t, g, tcp(lab.Entries{Count: entries, Sources: 50}))
+	for _, entries := range []int{20_000, 2500} {
+		flush(t, g)
+		fill(t, g, tcp(lab.Entries{Count: entries, Sources: 50}))
+		beginsAnew(t, g, entries)
+	}
+}
+
+func beginsAnew(t *testing.T, g *lab.Gateway, entries int) {
 	sizes, err := lab.ReadSizes()
 	if err != nil {
 		t.Fatal(err)
