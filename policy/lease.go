@@ -28,6 +28,7 @@ const (
 type Allowed struct {
 	Prefix netip.Prefix
 	Why    string // "own address", "default gateway", "name server", "SSH peer"
+	Own    bool   // an address of the gateway itself
 }
 
 // A Lease is what the kernel says of one in force.

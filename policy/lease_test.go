@@ -38,7 +38,7 @@ func TestLeaseEndsWithThePolicy(t *testing.T) {
 		"lease":         func(m *sim) { m.cfg.Lease++ },
 		"prefix length": func(m *sim) { m.cfg.LimitSource.IPv4Bits = 24 },
 		"allow":         func(m *sim) { m.cfg.LimitSource.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")} },
-		"own address":   func(m *sim) { m.s.Allowed = []Allowed{{hogsAddress, "own address"}} },
+		"own address":   func(m *sim) { m.s.Allowed = []Allowed{{hogsAddress, "own address", true}} },
 	} {
 		m := hogged(t)
 		m.step(time.Second, 60_000, Counters{})
@@ -125,7 +125,7 @@ func TestLimitsStayInBounds(t *testing.T) {
 		c.LimitSource.Hold = time.Duration(rapid.IntRange(0, 20).Draw(t, "hold")) * time.Second
 		c.LimitSource.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}
 		m := newSim(c)
-		m.s.Allowed = []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "name server"}}
+		m.s.Allowed = []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "name server", false}}
 		for range rapid.IntRange(1, 10).Draw(t, "phases") {
 			m.mix = drawSources(t)
 			m.demand = float64(rapid.IntRange(0, 20_000).Draw(t, "demand"))
@@ -158,7 +158,7 @@ func checkLimit(t *rapid.T, c *Config, before []Change, d Decision) {
 		t.Fatalf("%s brought from level %d to %d", source, level, d.To)
 	case d.To == Dropped && c.LimitSource.Escalation < DropAll:
 		t.Fatalf("%s dropped, which is not approved", source)
-	case allowed(&Snapshot{Allowed: []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "x"}}}, c, source) != "":
+	case allowed(&Snapshot{Allowed: []Allowed{{netip.MustParsePrefix("10.0.0.4/32"), "x", false}}}, c, source, d.To) != "":
 		t.Fatalf("%s is limited, which is allowed", source)
 	}
 }
@@ -363,5 +363,22 @@ func TestLeasesEndWithTheirBounds(t *testing.T) {
 	}
 	if got := ended(func(*Snapshot, *Config) {}); got != nil {
 		t.Errorf("of 4 that go on: ended %v", got)
+	}
+}
+
+// A network that the gateway has an address in may be limited, and never dropped.
+func TestOwnAddressInANetwork(t *testing.T) {
+	c := Default()
+	own := netip.MustParsePrefix("fd00::1/128")
+	s := Snapshot{Allowed: []Allowed{{own, "own address", true}}}
+	network, other := netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("fd00:1::/64")
+	for _, x := range []struct {
+		source prefix
+		level  int
+		may    bool
+	}{{network, Limited, true}, {network, Dropped, false}, {own, Limited, false}, {own, Dropped, false}, {other, Dropped, true}} {
+		if got := allowed(&s, &c, x.source, x.level); (got == "") != x.may {
+			t.Errorf("%s to level %d: %q", x.source, x.level, got)
+		}
 	}
 }

@@ -46,7 +46,7 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 		since := a.Census.At - ch.Made // of what is known
 		still := fmt.Sprintf("%s still holds %s of the table, limited for %s", h.text(), h.Share.text(), Span(now-ch.Made))
 		switch {
-		case ch.Walk.Done && since >= 2*step && a.Census.At > st.pruned && m.Escalation == DropAll:
+		case ch.Walk.Done && allowed(s, c, ch.Terms.Source, Dropped) == "" && since >= 2*step && a.Census.At > st.pruned && m.Escalation == DropAll:
 			out = append(out, st.lease(Do, ch.Terms.Source, Dropped, c, still))
 		case since >= step && ch.Walk == (Walk{}):
 			d := st.decision(Prune, still).about(ch)

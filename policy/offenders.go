@@ -127,7 +127,7 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 			st.fast[i] = h.Prefix
 		}
 		stuck := h.Prefix == hog && h.Prefix == st.hog && st.Now.lost.full > 0 && !k.clears(h)
-		why := allowed(s, c, h.Prefix)
+		why := allowed(s, c, h.Prefix, Limited)
 		switch {
 		case levelOf(open, Terms{Source: h.Prefix}) > 0:
 			continue
@@ -203,16 +203,18 @@ func (st *State) refusedLately(s *Snapshot, now time.Duration) bool {
 	return resting(s, LimitSource, 0, 0, now)
 }
 
-// allowed says why a source is never limited, empty if it may be. A prefix that has one
-// such address is let alone whole.
-func allowed(s *Snapshot, c *Config, source prefix) string {
+// allowed says why a source is never brought to a level, empty if it may be. A prefix that
+// has one such address is let alone whole. Only where it has but the gateway's own address
+// may it be limited, as any network may that the gateway is in: what the gateway sends
+// itself does not come by the limiter, but by the loopback it does where all is dropped.
+func allowed(s *Snapshot, c *Config, source prefix, level int) string {
 	for _, p := range c.LimitSource.Allow {
 		if p.Overlaps(source) {
 			return "allowed by the policy"
 		}
 	}
 	for _, a := range s.Allowed {
-		if a.Prefix.Overlaps(source) {
+		if a.Prefix.Overlaps(source) && (!a.Own || level > Limited || source.IsSingleIP()) {
 			return a.Why
 		}
 	}

@@ -118,7 +118,7 @@ func unwanted(s *Snapshot, c *Config, ch Change) string {
 	case t != termsOf(m, c.Lease, t.Source, ch.After) || t.Source.Bits() != m.bits(t.Source):
 		return "the policy has other terms now"
 	}
-	if why := allowed(s, c, t.Source); why != "" {
+	if why := allowed(s, c, t.Source, ch.After); why != "" {
 		return "never limited: " + why
 	}
 	return ""

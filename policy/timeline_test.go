@@ -199,7 +199,7 @@ func (m *sim) apply(k, v string, rate *Counters) error {
 			}
 		}
 	case "own": // the hog is ours
-		m.s.Allowed = []Allowed{{netip.PrefixFrom(hogsAddress.Addr(), 32), "own address"}}
+		m.s.Allowed = []Allowed{{netip.PrefixFrom(hogsAddress.Addr(), 32), "own address", true}}
 	case "translated":
 		m.uses = n > 0
 	case "new":
