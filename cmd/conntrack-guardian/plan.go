@@ -114,6 +114,7 @@ type allowedSource struct {
 }
 
 type flowSight struct {
-	Flow string `json:"flow"`
-	NAT  string `json:"nat"` // a translated entry of it, for which it stays tracked; empty if there is none
+	Flow    string `json:"flow"`
+	Entries int    `json:"entries"` // of it; without any there is nothing to gain, and it stays tracked unless it is a lifeline
+	NAT     string `json:"nat"`     // one that is translated, for which it stays tracked; empty if there is none
 }

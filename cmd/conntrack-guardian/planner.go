@@ -175,7 +175,7 @@ func (p *planner) list(ctx context.Context) {
 		p.Unlisted = err.Error()
 	}
 	for _, a := range found {
-		p.Allowed = append(p.Allowed, allowedSource(a))
+		p.Allowed = append(p.Allowed, allowedSource{a.Prefix, a.Why})
 	}
 	for _, prefix := range p.config.LimitSource.Allow {
 		p.Allowed = append(p.Allowed, allowedSource{prefix, "allowed by the policy"})
@@ -191,7 +191,7 @@ func (p *planner) inspect(ctx context.Context) {
 		p.Unseen = err.Error()
 	}
 	for _, f := range found {
-		p.Flows = append(p.Flows, flowSight{f.Flow, f.NAT})
+		p.Flows = append(p.Flows, flowSight{f.Flow, f.Seen, f.NAT})
 	}
 }
 
