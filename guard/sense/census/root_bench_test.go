@@ -125,7 +125,7 @@ func discard(b *testing.B, g *lab.Gateway) (seconds float64) {
 }
 
 // threadTime is the CPU time of the calling thread in seconds.
-func threadTime(b *testing.B) float64 {
+func threadTime(b testing.TB) float64 {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
 		b.Fatal(err)
