@@ -22,7 +22,7 @@ import (
 )
 
 // allowlist is one that reads these instead of the machine's own name servers.
-func allowlist(t *testing.T, namespace, resolv string) *Allowlist {
+func allowlist(t testing.TB, namespace, resolv string) *Allowlist {
 	t.Helper()
 	a := NewAllowlist(namespace)
 	a.resolv, a.upstreams = filepath.Join(t.TempDir(), "resolv.conf"), filepath.Join(t.TempDir(), "upstreams")
@@ -30,7 +30,7 @@ func allowlist(t *testing.T, namespace, resolv string) *Allowlist {
 	return a
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
