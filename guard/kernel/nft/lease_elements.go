@@ -18,6 +18,11 @@ const leaseChunk = 256
 // renewing.
 const leaseTries = 3
 
+// leastLease is the least time that a lease is given, a jiffy where they are longest: to
+// the kernel an element of none is there for ever (nft_add_set_elem), and it counts
+// milliseconds in whole jiffies (nf_msecs_to_jiffies64).
+const leastLease = 10 * time.Millisecond
+
 // put puts leases of one set in force, or prolongs them.
 func (t *leaseTable) put(s *leaseSet, lease time.Duration, of []Request) error {
 	for chunk := range slices.Chunk(of, leaseChunk) {
@@ -108,7 +113,7 @@ func (r Request) comment() string { return r.subject() + " " + r.Text }
 // is a byte for the type, one for the length and the value (libnftnl, udata.h).
 const elementComment = 0
 
-// appendElement encodes one element of a set.
+// appendElement encodes one element of a set, without a timeout if that is 0.
 func appendElement(list []byte, key []byte, timeout time.Duration, comment string) []byte {
 	start := len(list)
 	list = beginAttribute(list, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED)
@@ -117,6 +122,7 @@ func appendElement(list []byte, key []byte, timeout time.Duration, comment strin
 	list = appendAttribute(list, unix.NFTA_DATA_VALUE, key)
 	endAttribute(list, nested)
 	if timeout > 0 {
+		timeout = max(timeout, leastLease)
 		list = appendAttribute(list, unix.NFTA_SET_ELEM_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(timeout.Milliseconds())))
 	}
 	if comment != "" {

@@ -190,7 +190,8 @@ func (t *leaseTable) make(left *identity, terms *Terms) (err error) {
 }
 
 // remake makes the table that was taken away again, and gives the leases that
-// nobody asks to renew the time that they had left.
+// nobody asks to renew the time that they had left. What ends within leastLease has
+// ended.
 func (t *leaseTable) remake(terms *Terms, of []Request) error {
 	if !t.same(terms) {
 		if err := t.free(of); err != nil {
@@ -210,8 +211,8 @@ func (t *leaseTable) remake(terms *Terms, of []Request) error {
 		return err
 	}
 	for l, h := range before {
-		if h.until > now {
-			if err := t.put(l.set(), h.until-now, []Request{{l, h.text}}); err != nil {
+		if left := h.until - now; left >= leastLease {
+			if err := t.put(l.set(), left, []Request{{l, h.text}}); err != nil {
 				return err
 			}
 		}

@@ -158,6 +158,19 @@ func TestLeaseElement(t *testing.T) {
 	}
 }
 
+// Whatever time is meant, no element that is added is there for ever.
+func TestLeaseElementEnds(t *testing.T) {
+	for lease, want := range map[time.Duration]time.Duration{
+		1: leastLease, time.Microsecond: leastLease, time.Millisecond: leastLease, leastLease - 1: leastLease,
+		leastLease: leastLease, 15 * time.Second: 15 * time.Second,
+	} {
+		got := map[string]leaseElement{}
+		if err := leaseElements(appendElement(nil, flowKey(1), lease, "a"), got); err != nil || got[string(flowKey(1))].timeout != want {
+			t.Errorf("%s: %+v, %v, want a timeout of %s", lease, got, err, want)
+		}
+	}
+}
+
 // A comment that is not ours is told as it is.
 func TestLeaseOfComment(t *testing.T) {
 	p := netip.MustParsePrefix
