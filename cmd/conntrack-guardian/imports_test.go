@@ -23,7 +23,7 @@ var directions = []struct {
 }{
 	{"policy", nil},
 	{"actions/ledger", nil},
-	{"actions/actionstest", nil},
+	{"actions/actionstest", []string{"guard/kernel/nft"}}, // its words for leases
 	{"actions/entries", []string{"actions", "actions/ledger", "guard/kernel/"}},
 	{"actions", []string{"actions/ledger", "guard/kernel/"}},
 	{"guard/kernel/timeout", []string{"guard/kernel/ctnetlink", "guard/kernel/sysctl"}},

@@ -33,11 +33,11 @@ func planCommandWith(f *flags, w *whatIf) *cobra.Command {
 daemon, and changes nothing but that the kernel removes expired entries where a
 census comes by them.
 
-While there is trouble it takes two censuses a second apart. How fast a source makes
-connections is then how fast its entries become more, which is less where others of them
-end: the daemon counts new connections instead, but that takes a table in the kernel. It
-names those who are never limited, and looks for translated entries of the flows that
-the policy lets bypass tracking, which reads the whole table.
+While there is trouble it takes two censuses a second apart, and a third where that
+decides. How fast a source makes connections is then how fast its entries become more,
+which is less where others of them end: the daemon counts new connections instead, but
+that takes a table in the kernel. It names those who are never limited, and looks for
+the flows that the policy lets bypass tracking, which reads the whole table.
 
 With --timeouts it prints instead what shorter timeouts would free now, from a
 sample of the table or, with --full, from all of it. The timeouts are the floors of

@@ -116,40 +116,47 @@ func (p *planner) look(ctx context.Context) string {
 // growthSpan is how far apart two censuses are that tell how fast entries become more.
 const growthSpan = time.Second
 
-// lookAgain takes a second census where sources may be limited and there is trouble,
-// for how fast sources make connections. What the first one has told of them is said
-// anew.
+// moreLooks is how many censuses follow the first one at the most. The first of them
+// tells how fast a source makes connections, the next one whether it goes on.
+const moreLooks = 2
+
+// lookAgain takes further censuses where sources may be limited and there is trouble.
+// What an earlier one has told of sources is said anew.
 func (p *planner) lookAgain(ctx context.Context) error {
 	if p.seen.Census.At == 0 || p.state.Now.Cause == policy.None || !p.limits() {
 		return nil
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(growthSpan - (p.clock() - p.seen.Census.At)):
+	first, outcome := p.seen.Census.At, p.Census
+	for n := range moreLooks {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(growthSpan - (p.clock() - p.seen.Census.At)):
+		}
+		last := p.seen.Census.At
+		if why := p.look(ctx); p.seen.Census.At == last {
+			p.Census += fmt.Sprintf("; census %d: %s", n+2, why)
+			break
+		}
+		p.Census = fmt.Sprintf("%s, %d times in %s: connections/s are what entries became more", outcome, n+2, policy.Span(p.seen.Census.At-first))
+		p.state.Reconsider()
+		ds, err := p.step(ctx)
+		if err != nil {
+			return err
+		}
+		if p.resay(ds) || !p.suspects() {
+			break
+		}
 	}
-	first := p.seen.Census.At
-	outcome := p.look(ctx)
-	if p.seen.Census.At == first {
-		p.Census += "; how fast sources make connections is not known: second census: " + outcome
-		return nil
-	}
-	p.Census += fmt.Sprintf(" twice, %s apart: connections/s are what entries became more", policy.Span(p.seen.Census.At-first))
-	p.state.Reconsider()
-	ds, err := p.step(ctx)
-	if err != nil {
-		return err
-	}
-	p.resay(ds)
 	return nil
 }
 
-// resay puts what the second census says of sources in the place of what the first one
-// said.
-func (p *planner) resay(ds []policy.Decision) {
+// resay puts what a further census says of sources in the place of what an earlier one
+// said. It reports whether that is anything.
+func (p *planner) resay(ds []policy.Decision) bool {
 	of := func(d policy.Decision) bool { return d.Measure == policy.LimitSource }
 	if !slices.ContainsFunc(ds, of) {
-		return
+		return false
 	}
 	p.Decisions = slices.DeleteFunc(p.Decisions, of)
 	for _, d := range ds {
@@ -157,6 +164,16 @@ func (p *planner) resay(ds []policy.Decision) {
 			p.Decisions = append(p.Decisions, d)
 		}
 	}
+	return true
+}
+
+// suspects reports whether the newest census has a source that would be limited if it
+// went on.
+func (p *planner) suspects() bool {
+	m := &p.config.LimitSource
+	return slices.ContainsFunc(p.seen.Census.Sources[:], func(h policy.Holder) bool {
+		return h.Share.Low >= m.Share && h.Steady > float64(m.Rate)
+	})
 }
 
 // limits reports whether the policy has sources limited, if only in advice.

@@ -108,7 +108,7 @@ func (s *scene) plan() (p plan, text string) {
 }
 
 // Of one census it is not known how fast a source is; the second one, a second later,
-// tells, and what it says counts.
+// tells, and what it says counts. A third one tells whether it goes on, where that counts.
 func TestPlanLimitsSource(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*scene)
@@ -119,7 +119,7 @@ func TestPlanLimitsSource(t *testing.T) {
 		"limited": {
 			change: func(*scene) {}, looks: 2, not: "is not known",
 			want: []string{
-				"\ncensus 20,000 entries read twice, 1s apart: connections/s are what entries became more\n",
+				"\ncensus 20,000 entries read, 2 times in 1s: connections/s are what entries became more\n",
 				"\nsources by what they hold: 10.0.0.5 holds 90.0 ± 1.0 % of the table and steadily makes 3,000 connections/s: limit\n",
 				"\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: ",
 			},
@@ -135,6 +135,18 @@ func TestPlanLimitsSource(t *testing.T) {
 		"in a full table, and no more is told": {
 			change: func(s *scene) { s.count, s.dropped, s.failing = 65_536, 100, 2 }, looks: 2, not: "would",
 			want: []string{" source is limited: 10.0.0.5 holds 90.0 ± 1.0 % of the table, but how fast it makes connections is not known\n"},
+		},
+		"who goes on, though nothing presses": {
+			change: func(s *scene) { s.count, s.rates = 56_000, []float64{0, 100} }, looks: 3, not: "is not known",
+			want: []string{"\ncensus 20,000 entries read, 3 times in 2s: ", "\nwould limit 10.0.0.5 to 50 new connections/s, 100 at once: "},
+		},
+		"who does not": {
+			change: func(s *scene) { s.count, s.rates = 56_000, []float64{0, 100, 0} }, looks: 3, not: "would",
+			want: []string{"\ncensus 20,000 entries read, 3 times in 2s: "},
+		},
+		"who is slow": {
+			change: func(s *scene) { s.count, s.rates = 56_000, []float64{0, 40} }, looks: 2, not: "would",
+			want: []string{"\ncensus 20,000 entries read, 2 times in 1s: "},
 		},
 		"after a raise": {
 			change: func(s *scene) { s.config.RaiseMax.Mode = policy.Act }, looks: 2, not: "is not known",
@@ -153,7 +165,7 @@ func TestPlanLimitsSource(t *testing.T) {
 		},
 		"nothing to be told by growth": {
 			change: func(s *scene) { s.failing, s.count = 2, 65_536 }, looks: 2, not: "would",
-			want: []string{"\ncensus 20,000 entries read; how fast sources make connections is not known: second census: none: no luck\n"},
+			want: []string{"\ncensus 20,000 entries read; census 2: none: no luck\n"},
 		},
 		"no census": {
 			change: func(s *scene) { s.failing = 1 }, looks: 1, not: "would",
@@ -187,7 +199,7 @@ func TestPlanLimitsSource(t *testing.T) {
 				if strings.Contains(text, tc.not) {
 					t.Errorf("%q in\n%s", tc.not, text)
 				}
-				if len(s.looks) != tc.looks || tc.looks == 2 && s.looks[1]-s.looks[0] < time.Second {
+				if len(s.looks) != tc.looks || tc.looks > 1 && s.looks[tc.looks-1]-s.looks[0] < time.Duration(tc.looks-1)*time.Second {
 					t.Errorf("looked at %s", s.looks)
 				}
 				if list := s.config.LimitSource.Mode > policy.Off; (s.listed == 1) != list {
