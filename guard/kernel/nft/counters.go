@@ -94,7 +94,7 @@ func (l layout) by(bits4, bits6 int) (counted []*family, err error) {
 //		ct state new ct status & confirmed == 0 jump new
 //	}
 //
-// and the same for output; with one family alone the other's rule and set are left
+// and the same for output; with one family alone meta and the other's rule and set are left
 // out. An update that finds the set full ends its rule
 // (nft_dynset_eval), so that the packet goes on to the last one.
 func (t *Table) addCounts(with settings) error {
@@ -106,7 +106,7 @@ func (t *Table) addCounts(with settings) error {
 		if err != nil {
 			return err
 		}
-		lib.AddRule(&nftables.Rule{Table: t.table, Chain: count, Exprs: f.listSource(set)})
+		lib.AddRule(&nftables.Rule{Table: t.table, Chain: count, Exprs: f.listSource(set, len(t.counted) > 1)})
 	}
 	t.addCounter(unlistedCounter, count)
 	t.addHook("prerouting", nftables.ChainHookPrerouting)
@@ -133,15 +133,18 @@ func (t *Table) addSet(f *family, with settings) (*nftables.Set, error) {
 	return set, t.socket.lib.AddSet(set, nil)
 }
 
-// listSource counts a packet of the family for its source.
-func (f *family) listSource(set *nftables.Set) []expr.Any {
-	exprs := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{f.proto}},
-		&expr.Payload{
-			Base: expr.PayloadBaseNetworkHeader, Offset: f.offset, Len: f.key.Bytes, DestRegister: 1,
-		},
+// listSource counts a packet of the family for its source. Asked is for the family, where
+// the table is of more: of one in a table of that family alone nft(8) 1.0.6 dies.
+func (f *family) listSource(set *nftables.Set, asked bool) (exprs []expr.Any) {
+	if asked {
+		exprs = []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{f.proto}},
+		}
 	}
+	exprs = append(exprs, &expr.Payload{
+		Base: expr.PayloadBaseNetworkHeader, Offset: f.offset, Len: f.key.Bytes, DestRegister: 1,
+	})
 	if f.mask != nil {
 		exprs = append(exprs, &expr.Bitwise{
 			SourceRegister: 1, DestRegister: 1, Len: f.key.Bytes, Mask: f.mask, Xor: make([]byte, len(f.mask)),
