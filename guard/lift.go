@@ -10,10 +10,14 @@ import (
 
 // liftOne takes one change back that restricts the traffic.
 func (g *Guard) liftOne(c ledger.Change, why string) policy.Decision {
-	return policy.Decision{
+	d := policy.Decision{
 		Verb: policy.Undo, Measure: policy.Measure(c.Measure), Change: c.ID, Reason: why,
 		Episode: c.Episode, Cause: policy.Cause(c.Cause), TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
 	}
+	if p := (policy.Change{Measure: d.Measure}); isLease(c) && recallLease(&p, c, c.Namespace) {
+		d.Terms, d.From = &p.Terms, p.After
+	}
+	return d
 }
 
 // liftElsewhere takes back what an earlier run has left in a namespace that is not

@@ -56,6 +56,7 @@ func (g *Guard) reload(load func() (config.File, error)) {
 	// From here nothing can fail.
 	g.Config, g.rejected = file.Policy, false
 	g.bound()
+	g.renew() // what the policy does not have any more is over before it decides
 	g.haltWalk(errReloaded)
 	g.state.Reconsider()
 	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", file.Hash))

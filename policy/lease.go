@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -15,7 +16,16 @@ type Terms struct {
 	Burst  int           `json:"burst,omitempty"` // that may come at once (Limited)
 	Flow   string        `json:"flow,omitempty"`  // Bypass: its name
 	Mark   string        `json:"mark,omitempty"`  // Bypass: the Mark of its terms
-	Lease  time.Duration `json:"lease"`           // from one renewal, nanoseconds
+	Lease  time.Duration `json:"-"`               // from one renewal; in JSON lease, in seconds
+}
+
+// MarshalJSON writes the lease as people and programs expect it.
+func (t Terms) MarshalJSON() ([]byte, error) {
+	type plain Terms
+	return json.Marshal(struct {
+		plain
+		Lease float64 `json:"lease"`
+	}{plain(t), t.Lease.Seconds()})
 }
 
 // The levels of limit-source.

@@ -53,7 +53,7 @@ var schema = slices.Concat([]setting[File]{
 	{name: versionKey, set: setVersion},
 	key("mode", func(f *File) *mode { return &f.Policy.Mode }, aMode),
 	// Shorter, a guardian that has no CPU for a moment would let go of what it holds.
-	key("lease", func(f *File) *span { return &f.Policy.Lease }, duration(5*time.Second, 10*time.Minute)),
+	key("lease", func(f *File) *span { return &f.Policy.Lease }, seconds(5*time.Second, 10*time.Minute)),
 	key("namespace", func(f *File) *string { return &f.Namespace }, aPath),
 
 	key("watch.high", func(f *File) *float64 { return &f.Policy.Watch.High }, ratio(0.01, 1)),

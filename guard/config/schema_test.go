@@ -247,3 +247,13 @@ func above(text string) string {
 	}
 	return text + "1"
 }
+
+// The ledger and the kernel's comments have leases in whole seconds.
+func TestLeaseIsInWholeSeconds(t *testing.T) {
+	for text, ok := range map[string]bool{"15s": true, "1m30s": true, "15.5s": false, "15.0015s": false, "4s": false} {
+		_, problems := Parse("x", []byte("version = 1\nlease = \""+text+"\"\n"))
+		if (len(problems) == 0) != ok {
+			t.Errorf("%s: %v", text, problems)
+		}
+	}
+}
