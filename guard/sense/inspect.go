@@ -44,7 +44,7 @@ func (s *Scout) Inspect(ctx context.Context, c policy.Config) ([]policy.FlowSigh
 func (s *Scout) seek(c *policy.Config) (flows []*sought, err error) {
 	var local []netip.Prefix
 	for i := range c.Bypass {
-		f := &sought{Flow: c.Bypass[i], to: c.Bypass[i].To}
+		f, to := c.Bypass[i], c.Bypass[i].To
 		if f.Mode == policy.Off {
 			continue
 		}
@@ -54,9 +54,9 @@ func (s *Scout) seek(c *policy.Config) (flows []*sought, err error) {
 					return nil, err
 				}
 			}
-			f.to = local
+			to = local
 		}
-		flows = append(flows, f)
+		flows = append(flows, seekFlow(f, to))
 	}
 	return flows, nil
 }

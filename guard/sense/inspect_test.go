@@ -161,9 +161,11 @@ func TestMeetAllocatesNothing(t *testing.T) {
 	var flows []*sought
 	for i := range 32 {
 		f := flow("", policy.Flow{Proto: unix.IPPROTO_UDP, Ports: port(uint16(1000 + i))})
-		flows = append(flows, &sought{Flow: f, to: slices.Clone(f.From)})
+		if i == 0 {
+			f.Ports = port(53) // of it are the ports, and not the server
+		}
+		flows = append(flows, seekFlow(f, slices.Clone(f.From)))
 	}
-	flows[0].Ports = port(53) // of it are the ports, and not the server
 	e := masqueraded()
 	found := 0
 	if n := testing.AllocsPerRun(1000, func() { found += meet(flows, &e) }); n != 0 || found != 0 {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -14,31 +15,29 @@ import (
 // A sought flow is one whose translated entries are looked for.
 type sought struct {
 	policy.Flow
-	to  []netip.Prefix
-	nat string // the first one that was found, as text
+	rules nft.Flow // the same in the kernel's words, to addresses that are told
+	nat   string   // the first one that was found, as text
+}
+
+// seekFlow makes a flow ready to be looked for. What is local is told, not asked for.
+func seekFlow(f policy.Flow, to []netip.Prefix) *sought {
+	s := &sought{Flow: f, rules: nft.Flow{Name: f.Name, From: f.From, To: to, Proto: f.Proto}}
+	for _, p := range f.Ports {
+		s.rules.Ports = append(s.rules.Ports, nft.Ports{Low: p.Low, High: p.High})
+	}
+	return s
 }
 
 // has reports whether the rules for the flow would match packets of an entry. They are
 // at raw priority, so those of either direction come by as its tuple says, not
-// translated yet; and the flow may be either way round in each.
+// translated yet.
 func (f *sought) has(e *ctnetlink.Entry) bool {
-	return e.Proto == f.Proto && (f.hasTuple(&e.Orig) || f.hasTuple(&e.Reply))
+	return e.Proto == f.Proto && (f.hasTuple(&e.Orig, e.Proto) || f.hasTuple(&e.Reply, e.Proto))
 }
 
-func (f *sought) hasTuple(t *ctnetlink.Tuple) bool {
-	there, back := f.hasPort(t.DstPort), f.hasPort(t.SrcPort)
-	if !there && !back {
-		return false
-	}
-	src, dst := t.Src.Netip(), t.Dst.Netip()
-	return there && contains(f.From, src) && contains(f.to, dst) ||
-		back && contains(f.to, src) && contains(f.From, dst)
-}
-
-func (f *sought) hasPort(port uint16) bool { return len(f.Ports) == 0 || within(f.Ports, port) }
-
-func contains(list []netip.Prefix, a netip.Addr) bool {
-	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+func (f *sought) hasTuple(t *ctnetlink.Tuple, proto uint8) bool {
+	src, dst := netip.AddrPortFrom(t.Src.Netip(), t.SrcPort), netip.AddrPortFrom(t.Dst.Netip(), t.DstPort)
+	return f.rules.Has(proto, src, dst, nil)
 }
 
 // translated is an entry as text: as it came, and what was made of it.
