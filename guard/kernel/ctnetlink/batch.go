@@ -51,7 +51,7 @@ type Batch struct {
 // Sent says what became of the changes.
 type Sent struct {
 	Deleted int
-	Retimed int
+	Retimed int        // or loosened: changed, but not deleted
 	Gone    int        // no longer there, or dying, or the tuple is another entry's by now
 	Refused int        // by the kernel, for another reason
 	Refusal unix.Errno // of the last one refused: EPERM for the time of an entry whose timeout is fixed

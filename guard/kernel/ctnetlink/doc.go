@@ -1,5 +1,6 @@
 // Package ctnetlink reads the connection-tracking table as ctnetlink dumps it, and
-// deletes single entries or changes the time that they have left.
+// deletes single entries, changes the time that they have left, or has TCP's windows
+// not checked.
 //
 // A walk has one receive buffer, parses attributes in place, and fills one Entry
 // again and again. It allocates a few times at its start and never again, however
