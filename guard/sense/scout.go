@@ -200,13 +200,13 @@ func (s *Scout) Rest() (err error) {
 	return err
 }
 
-// grown adds to a census how fast entries have become more. How evenly is not known.
+// grown adds to a census how fast entries have become more. How evenly is not known, so
+// what is steady is what is certain of all the time between the two.
 func grown(c *policy.Census, growth []census.Growth) {
 	for _, g := range growth {
 		for i := range c.Sources {
 			if c.Sources[i].Prefix == g.Prefix {
-				c.Sources[i].New = max(g.Rate, 0)
-				c.Sources[i].Steady = c.Sources[i].New // over all the time between the two
+				c.Sources[i].New, c.Sources[i].Steady = max(g.Rate, 0), g.Low
 			}
 		}
 	}

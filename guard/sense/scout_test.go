@@ -30,6 +30,7 @@ type world struct {
 	ipv6      int   // entries of IPv6
 	refuse    error // of the census
 	noNFT     error
+	unsure    int   // by how much what the hog holds may be wrong, either way
 	gone      bool  // somebody has removed the counter's table
 	empty     bool  // there are no entries
 	stays     error // why the counter can't be removed
@@ -52,7 +53,7 @@ func (w *world) scout() *Scout {
 			return census.Report{
 				At: w.now, Full: true, Read: 2 * held, Table: 2 * held, IPv6: census.Figure{Entries: w.ipv6},
 				Sources: []census.Source{
-					{Prefix: hog, Figure: census.Figure{Entries: held, Low: held, High: held, Share: 0.5}},
+					{Prefix: hog, Figure: census.Figure{Entries: held, Low: held - w.unsure, High: held + w.unsure, Share: 0.5}},
 					{Prefix: other, Figure: census.Figure{Entries: 10, Low: 10, High: 10}},
 				},
 			}, w.refuse
@@ -140,6 +141,20 @@ func TestScoutComparesTwoCensuses(t *testing.T) {
 	}
 	if len(w.installed) != 0 {
 		t.Errorf("installed %v in mode advise", w.installed)
+	}
+}
+
+// Of two samples only what is certain to have grown is steady.
+func TestScoutComparesTwoSamples(t *testing.T) {
+	for unsure, want := range map[int]float64{0: 100, 300: 40, 500: 0, 5000: 0} {
+		w := &world{now: time.Hour, unsure: unsure}
+		s := w.scout()
+		look(t, s, policy.CountNever)
+		w.now += 9900 * time.Millisecond
+		h := look(t, s, policy.CountNever).Census.Sources[0]
+		if h.New < 99 || h.New > 101 || h.Steady < want-1 || h.Steady > want+1 {
+			t.Errorf("unsure by %d: makes %v, steadily %v, want 100 and %v", unsure, h.New, h.Steady, want)
+		}
 	}
 }
 

@@ -60,12 +60,14 @@ func (r *Report) share(f Figure) policy.Share {
 }
 
 // A Growth is how much faster a source's entries come than they go, in entries a
-// second. It makes new connections at that rate or a higher one. Of two samples it
-// is an estimate; both read the same part of the hash table, so what did not change
-// adds little to its error.
+// second. It makes new connections at that rate or a higher one.
 type Growth struct {
 	Prefix netip.Prefix
-	Rate   float64
+	// Rate is an estimate: what one sample differs by from another looks like growth.
+	Rate float64
+	// Low is how fast it grows for certain, never below 0: from the most that it may have
+	// held to the least that it may hold. It is as certain as the bounds of a Figure are.
+	Low float64
 }
 
 // Grown returns the growth of each source in the list of the later of two reports,
@@ -79,16 +81,20 @@ func Grown(before, after *Report) (list []Growth) {
 	if seconds <= 0 || !before.comparable(after) {
 		return nil
 	}
-	held := map[netip.Prefix]int{}
+	held := map[netip.Prefix]Figure{}
 	for _, s := range before.Sources {
-		held[s.Prefix] = s.Entries
+		held[s.Prefix] = s.Figure
 	}
 	for _, s := range after.Sources {
 		was, listed := held[s.Prefix]
 		if !listed {
 			was = before.unlisted()
 		}
-		list = append(list, Growth{s.Prefix, float64(s.Entries-was) / seconds})
+		list = append(list, Growth{
+			Prefix: s.Prefix,
+			Rate:   float64(s.Entries-was.Entries) / seconds,
+			Low:    float64(max(s.Low-was.High, 0)) / seconds,
+		})
 	}
 	slices.SortStableFunc(list, func(a, b Growth) int { return cmp.Compare(b.Rate, a.Rate) })
 	return list
@@ -101,9 +107,9 @@ func (r *Report) comparable(with *Report) bool {
 
 // unlisted is how many entries a source that is not in the list has at most, by
 // estimate: none where the list has room left.
-func (r *Report) unlisted() int {
+func (r *Report) unlisted() Figure {
 	if len(r.Sources) < rows {
-		return 0
+		return Figure{}
 	}
-	return r.Sources[len(r.Sources)-1].Entries
+	return r.Sources[len(r.Sources)-1].Figure
 }

@@ -71,7 +71,7 @@ func TestPolicyOfAnEmptyTable(t *testing.T) {
 func sources(at time.Duration, n ...int) *Report {
 	r := &Report{At: at}
 	for i, n := range n {
-		r.Sources = append(r.Sources, Source{one(i), Figure{Entries: n}})
+		r.Sources = append(r.Sources, Source{one(i), Figure{Entries: n, Low: n, High: n}})
 	}
 	return r
 }
@@ -83,9 +83,38 @@ func one(i int) netip.Prefix {
 
 func TestGrown(t *testing.T) {
 	before, after := sources(time.Minute, 100, 90, 80), sources(70*time.Second, 100, 200, 60, 50)
-	want := []Growth{{one(1), 11}, {one(3), 5}, {one(0), 0}, {one(2), -2}}
+	want := []Growth{{one(1), 11, 11}, {one(3), 5, 5}, {one(0), 0, 0}, {one(2), -2, 0}}
 	if diff := cmp.Diff(want, Grown(before, after), addresses); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What is certain is from the most before to the least after: of a source that holds
+// what it held there is nothing, however two samples differ.
+func TestGrownForCertain(t *testing.T) {
+	report := func(at time.Duration, read, table int, held ...int) *Report {
+		r := &Report{At: at, Read: read, Table: table, Sources: []Source{}}
+		for i, n := range held {
+			r.Sources = append(r.Sources, Source{one(i), scale{read, table}.listed(n*read/table, 0)})
+		}
+		return r
+	}
+	const read = 20_000
+	before := report(time.Minute, read, 200_000, 40_000, 40_000, 40_000)
+	// The first one holds 40,000 of 250,000 yet: a sample shows 16.7 % in place of 16 %.
+	after := report(65*time.Second, read, 250_000, 41_750, 80_000, 20_000)
+	of := map[netip.Prefix]Growth{}
+	for _, g := range Grown(before, after) {
+		of[g.Prefix] = g
+	}
+	if g := of[one(0)]; g.Rate != 350 || g.Low != 0 {
+		t.Errorf("who stands still grows by %v, and %v for certain", g.Rate, g.Low)
+	}
+	if g := of[one(1)]; g.Rate != 8000 || g.Low < 6500 || g.Low > 7500 {
+		t.Errorf("who grows by 8000 does by %v, and %v for certain", g.Rate, g.Low)
+	}
+	if g := of[one(2)]; g.Rate != -4000 || g.Low != 0 {
+		t.Errorf("who shrinks grows by %v, and %v for certain", g.Rate, g.Low)
 	}
 }
 
@@ -93,9 +122,9 @@ func TestGrown(t *testing.T) {
 func TestGrownOutOfAFullList(t *testing.T) {
 	before := sources(0)
 	for i := range rows {
-		before.Sources = append(before.Sources, Source{one(1000 + i), Figure{Entries: 300 - i}})
+		before.Sources = append(before.Sources, Source{one(1000 + i), Figure{Entries: 300 - i, High: 400 - i}})
 	}
-	want := []Growth{{one(0), float64(500-(300-rows+1)) / 10}}
+	want := []Growth{{one(0), float64(500-(300-rows+1)) / 10, float64(500-(400-rows+1)) / 10}}
 	if diff := cmp.Diff(want, Grown(before, sources(10*time.Second, 500)), addresses); diff != "" {
 		t.Error(diff)
 	}
