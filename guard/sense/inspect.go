@@ -14,26 +14,23 @@ import (
 // Inspect looks through the whole table for translated entries of the flows that may
 // bypass tracking, as fast as a census may, and returns what it has seen of each flow
 // whose mode is not off. A packet that is not tracked is not translated, so such a flow
-// would break.
+// would break. It looks no further once each flow has such an entry, and has then seen
+// but part of their entries.
 //
 // After an error it returns those flows of which a translated entry was found all the
 // same: they are certain.
 func (s *Scout) Inspect(ctx context.Context, c policy.Config) ([]policy.FlowSight, error) {
-	at := boot.Now()
 	flows, err := s.seek(&c)
 	if err != nil || len(flows) == 0 {
 		return nil, err
 	}
-	left := len(flows)
-	err = s.find(ctx, census.Search{Namespace: s.namespace, CPU: c.Census.CPU, Queries: queries(flows)},
-		func(e *ctnetlink.Entry) bool {
-			left -= meet(flows, e)
-			return left > 0
-		})
+	look := inspection{flows: flows, queries: queries(flows), left: len(flows)}
+	err = s.find(ctx, census.Search{Namespace: s.namespace, CPU: c.Census.CPU, Queries: look.queries}, look.meet)
+	at := boot.Now()
 	var sights []policy.FlowSight
 	for _, f := range flows {
 		if err == nil || f.nat != "" {
-			sights = append(sights, policy.FlowSight{Flow: f.Name, Mark: f.Mark(), At: at, NAT: f.nat})
+			sights = append(sights, policy.FlowSight{Flow: f.Name, Mark: f.Mark(), At: at, Seen: f.entries(), NAT: f.nat})
 		}
 	}
 	return sights, err
@@ -70,17 +67,42 @@ func (s *Scout) local() (list []netip.Prefix, err error) {
 	return list, err
 }
 
-// meet looks whether an entry is a translated one of flows, and counts those that none
-// was known of.
-func meet(flows []*sought, e *ctnetlink.Entry) (found int) {
-	if e.Status&(ctnetlink.StatusSrcNAT|ctnetlink.StatusDstNAT) == 0 {
-		return 0
-	}
-	for _, f := range flows {
-		if f.nat == "" && f.has(e) {
+// An inspection is one search for the entries of flows.
+type inspection struct {
+	flows   []*sought
+	queries []ctnetlink.Query
+	left    int // flows that no translated entry is known of
+}
+
+// meet looks of which flows an entry is, and reports whether more are to be looked at.
+func (i *inspection) meet(e *ctnetlink.Entry) (more bool) {
+	translates := e.Status&(ctnetlink.StatusSrcNAT|ctnetlink.StatusDstNAT) != 0
+	for _, f := range i.flows {
+		if !f.has(e) {
+			continue
+		}
+		f.seen += 1 / float64(i.times(e))
+		if translates && f.nat == "" {
 			f.nat = translated(e)
-			found++
+			i.left--
 		}
 	}
-	return found
+	return i.left > 0
+}
+
+// times is how often an entry is met: once by each query that asks for it.
+func (i *inspection) times(e *ctnetlink.Entry) (n int) {
+	for at := range i.queries {
+		q := &i.queries[at]
+		if q.Family == e.Family && asks(&q.Orig, e.Proto, &e.Orig) && asks(&q.Reply, e.Proto, &e.Reply) {
+			n++
+		}
+	}
+	return max(n, 1)
+}
+
+// asks reports whether a tuple is what one of our queries asks for.
+func asks(m *ctnetlink.Match, proto uint8, t *ctnetlink.Tuple) bool {
+	return (m.Proto == 0 || m.Proto == proto) &&
+		(m.SrcPort == 0 || m.SrcPort == t.SrcPort) && (m.DstPort == 0 || m.DstPort == t.DstPort)
 }

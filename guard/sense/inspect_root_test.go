@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,18 +63,19 @@ func port(n uint16) []policy.Ports { return []policy.Ports{{Low: n, High: n}} }
 // sight is what a search must come to: the NAT's text, "" for none.
 type sight struct {
 	policy.Flow
-	nat string
+	nat  string
+	seen int // entries, where none of them is translated
 }
 
 // flowsOf are flows that have translated entries in the haystack, and others.
 func flowsOf(t *testing.T, of map[int]lab.Entry) (all []sight) {
 	all4, all6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
-	add := func(name, nat string, f policy.Flow) {
+	add := func(name, nat string, f policy.Flow, seen ...int) {
 		f.Name, f.Mode = name, policy.Act
 		if f.Proto == 0 {
 			f.Proto = unix.IPPROTO_UDP
 		}
-		all = append(all, sight{f, nat})
+		all = append(all, sight{f, nat, slices.Max(append(seen, 0))})
 	}
 	dns, six, ping, life, plain, quiet := of[9000], of[9001], of[9002], of[9003], of[9004], of[9005]
 	client, server, outside := alone(dns.Orig.Src), alone(dns.Orig.Dst), alone(dns.Reply.Dst)
@@ -96,8 +98,9 @@ func flowsOf(t *testing.T, of map[int]lab.Entry) (all []sight) {
 	add("another protocol", "", policy.Flow{From: client, To: server, Proto: unix.IPPROTO_TCP, Ports: port(5353)})
 	add("another client", "", policy.Flow{From: alone(dns.Orig.Src.Next().Next().Next().Next().Next().Next()), To: server, Ports: port(5353)})
 	add("another server", "", policy.Flow{From: client, To: alone(netip.MustParseAddr("192.0.2.250")), Ports: port(5353)})
-	add("not translated", "", policy.Flow{From: alone(quiet.Orig.Src), To: []netip.Prefix{all4}, Ports: port(5353)})
-	add("lifeline not translated", "", policy.Flow{From: alone(plain.Orig.Src), Proto: unix.IPPROTO_TCP, Ports: port(22), Lifeline: true})
+	add("not translated", "", policy.Flow{From: alone(quiet.Orig.Src), To: []netip.Prefix{all4}, Ports: port(5353)}, 300)
+	add("lifeline not translated", "", policy.Flow{From: alone(plain.Orig.Src), Proto: unix.IPPROTO_TCP, Ports: port(22), Lifeline: true}, 3)
+	add("that and another", "", policy.Flow{From: alone(plain.Orig.Src), Proto: unix.IPPROTO_TCP, Ports: []policy.Ports{{Low: 21, High: 22}}, Lifeline: true}, 3)
 	add("another lifeline", "", policy.Flow{From: alone(life.Orig.Src), Proto: unix.IPPROTO_TCP, Ports: port(2222), Lifeline: true})
 	return all
 }
@@ -130,7 +133,7 @@ func TestRootInspectFindsTranslatedEntries(t *testing.T) {
 	}
 	c := policy.Default()
 	c.Bypass = []policy.Flow{forwarded}
-	check(t, NewScout(g.Router.Path()), c, sight{forwarded, ""})
+	check(t, NewScout(g.Router.Path()), c, sight{forwarded, "", 0})
 	inside(t, g.Router.Path(), func() error { return address(life.String() + "/32") })
 
 	s := NewScout(g.Router.Path())
@@ -160,6 +163,9 @@ func check(t *testing.T, s *Scout, c policy.Config, want ...sight) {
 		if g := got[i]; (g.NAT == "") != (w.nat == "") || !like(g.NAT, w.nat) {
 			t.Errorf("%s: %q, want %q", w.Name, g.NAT, w.nat)
 		}
+		if g := got[i]; w.nat == "" && g.Seen != w.seen || w.nat != "" && g.Seen == 0 {
+			t.Errorf("%s: %d entries, want %d, or one that is translated", w.Name, g.Seen, w.seen)
+		}
 	}
 }
 
@@ -185,7 +191,7 @@ func TestRootInspectOfTraffic(t *testing.T) {
 		{Name: "ssh", Mode: policy.Act, From: clients, Proto: unix.IPPROTO_TCP, Ports: port(22), Lifeline: true},
 	}
 	check(t, NewScout(g.Router.Path()), c,
-		sight{c.Bypass[0], "10.77.0.2:* → 10.80.0.1:7 udp, seen as 172.31.2.1"}, sight{c.Bypass[2], ""})
+		sight{c.Bypass[0], "10.77.0.2:* → 10.80.0.1:7 udp, seen as 172.31.2.1", 0}, sight{c.Bypass[2], "", 1})
 }
 
 func heard(c net.Conn) error {

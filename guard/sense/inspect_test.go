@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/ctnetlink"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -135,18 +137,25 @@ func TestInspectAfterAnError(t *testing.T) {
 // It ends when all are found, and does not begin where there is nothing to look for.
 func TestInspectEndsEarly(t *testing.T) {
 	walks := 0
+	var ended time.Duration
 	e := masqueraded()
 	s := &Scout{find: func(_ context.Context, _ census.Search, each func(*ctnetlink.Entry) bool) error {
 		walks++
 		if each(&e) {
 			t.Error("it wants more")
 		}
+		time.Sleep(time.Millisecond)
+		ended = boot.Now()
 		return nil
 	}}
 	c := policy.Default()
 	c.Bypass = []policy.Flow{flow("dns", policy.Flow{To: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Proto: unix.IPPROTO_UDP, Ports: port(53)})}
-	if sights, err := s.Inspect(t.Context(), c); err != nil || len(sights) != 1 || walks != 1 {
-		t.Errorf("%+v, %v, after %d walks", sights, err, walks)
+	sights, err := s.Inspect(t.Context(), c)
+	if err != nil || len(sights) != 1 || walks != 1 || sights[0].Seen != 1 {
+		t.Fatalf("%+v, %v, after %d walks", sights, err, walks)
+	}
+	if at := sights[0].At; at < ended || at > boot.Now() {
+		t.Errorf("seen at %v, the walk ended at %v", at, ended)
 	}
 	c.Bypass[0].Mode = policy.Off
 	for _, c.Bypass = range [][]policy.Flow{c.Bypass, nil} {
@@ -167,8 +176,14 @@ func TestMeetAllocatesNothing(t *testing.T) {
 		flows = append(flows, seekFlow(f, slices.Clone(f.From)))
 	}
 	e := masqueraded()
-	found := 0
-	if n := testing.AllocsPerRun(1000, func() { found += meet(flows, &e) }); n != 0 || found != 0 {
-		t.Errorf("%v allocations, %d found", n, found)
+	look := inspection{flows: flows, queries: queries(flows), left: len(flows)}
+	if n := testing.AllocsPerRun(1000, func() { look.meet(&e) }); n != 0 || look.left != len(flows) {
+		t.Errorf("%v allocations, %d found", n, len(flows)-look.left)
+	}
+	plain := masqueraded()
+	plain.Status = 0
+	flows[0] = seekFlow(flow("", policy.Flow{Proto: unix.IPPROTO_UDP, Ports: port(53)}), []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")})
+	if n := testing.AllocsPerRun(1000, func() { look.meet(&plain) }); n != 0 || flows[0].entries() < 1000 {
+		t.Errorf("%v allocations for the flow's own, %d entries", n, flows[0].entries())
 	}
 }

@@ -1,6 +1,7 @@
 package sense
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 
@@ -12,12 +13,16 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// A sought flow is one whose translated entries are looked for.
+// A sought flow is one whose entries are looked for.
 type sought struct {
 	policy.Flow
 	rules nft.Flow // the same in the kernel's words, to addresses that are told
-	nat   string   // the first one that was found, as text
+	seen  float64  // entries; of one that is met several times a part each
+	nat   string   // the first translated one that was found, as text
 }
+
+// entries are how many were seen, and never none where there was part of one.
+func (f *sought) entries() int { return int(math.Ceil(f.seen - 0.01)) }
 
 // seekFlow makes a flow ready to be looked for. What is local is told, not asked for.
 func seekFlow(f policy.Flow, to []netip.Prefix) *sought {
