@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -118,9 +119,13 @@ func (a *Allowlist) connected(ports []policy.Ports) ([]netip.Prefix, error) {
 	return a.peers.list(), err
 }
 
-// servers are the name servers in use.
+// servers are the name servers in use. Without a resolv.conf there are none but, as the
+// C library has it, the gateway itself.
 func (a *Allowlist) servers() ([]netip.Prefix, error) {
 	servers, err := readServers(a.resolv)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
 	if slices.ContainsFunc(servers, isResolved) {
 		behind, unread := readServers(a.upstreams)
 		servers, err = append(servers, behind...), errors.Join(err, unread)
@@ -134,7 +139,7 @@ func (a *Allowlist) servers() ([]netip.Prefix, error) {
 func (a *Allowlist) list() (found []policy.Allowed) {
 	for of, prefixes := range a.known {
 		for _, p := range prefixes {
-			found = append(found, policy.Allowed{Prefix: p, Why: why[of]})
+			found = append(found, policy.Allowed{Prefix: p, Why: why[of], Own: of == own})
 		}
 	}
 	return found

@@ -138,6 +138,11 @@ func TestRootAllowsAddressesAndGateways(t *testing.T) {
 		"2001:db8:1::fe/128", "2001:db8:2::fe/128", "2001:db8:1::fd/128")
 	allows(t, list, "name server", "203.0.113.53/32")
 	allows(t, list, "SSH peer")
+	for _, p := range list {
+		if p.Own != (p.Why == "own address") {
+			t.Errorf("%+v: is it the gateway's own?", p)
+		}
+	}
 
 	// What is there no longer is allowed no longer.
 	inside(t, ns, func() error {
@@ -236,6 +241,23 @@ func TestAllowsNameServers(t *testing.T) {
 	allows(t, mustAllow(t, a, policy.Default()), "name server", "198.51.100.53/32")
 }
 
+// A host without a resolv.conf has no name servers; one that can't be read is an error.
+func TestAllowsNoNameServersWithoutAFile(t *testing.T) {
+	a := allowlist(t, "", "nameserver 192.0.2.53\n")
+	allows(t, mustAllow(t, a, policy.Default()), "name server", "192.0.2.53/32")
+	a.resolv += ".gone"
+	allows(t, mustAllow(t, a, policy.Default()), "name server")
+	if err := os.Symlink(a.resolv+".nowhere", a.resolv); err != nil {
+		t.Fatal(err)
+	}
+	allows(t, mustAllow(t, a, policy.Default()), "name server")
+	a.resolv += "/below" // a path through what is no directory
+	write(t, strings.TrimSuffix(a.resolv, "/below")+".nowhere", "")
+	if _, err := a.Read(t.Context(), policy.Default()); err == nil || !strings.Contains(err.Error(), "not a directory") {
+		t.Errorf("through a file: %v", err)
+	}
+}
+
 // Whatever can't be read is as it was before, and what can be read comes to it.
 func TestAllowlistKeepsWhatItKnows(t *testing.T) {
 	const lasting = "nameserver 192.0.2.53\n"
@@ -249,9 +271,9 @@ func TestAllowlistKeepsWhatItKnows(t *testing.T) {
 		"huge": {func(t *testing.T, a *Allowlist) {
 			write(t, a.resolv, "nameserver 192.0.2.54\n"+strings.Repeat("# again\n", 1<<16))
 		}, []string{"192.0.2.54/32"}, "larger than"},
-		"half of it": {func(t *testing.T, a *Allowlist) { write(t, a.resolv, "nameserver you\nnameserver 192.0.2.55\n") }, []string{"192.0.2.55/32"}, `"you" is not`},
-		"no file":    {func(t *testing.T, a *Allowlist) { a.resolv += ".gone" }, nil, "no such file"},
-		"upstreams":  {func(t *testing.T, a *Allowlist) { write(t, a.resolv, "nameserver 127.0.0.53\n") }, nil, "upstreams: no such file"},
+		"half of it":  {func(t *testing.T, a *Allowlist) { write(t, a.resolv, "nameserver you\nnameserver 192.0.2.55\n") }, []string{"192.0.2.55/32"}, `"you" is not`},
+		"a directory": {func(t *testing.T, a *Allowlist) { a.resolv = t.TempDir() }, nil, "not a regular file"},
+		"upstreams":   {func(t *testing.T, a *Allowlist) { write(t, a.resolv, "nameserver 127.0.0.53\n") }, nil, "upstreams: no such file"},
 		"sockets": {func(_ *testing.T, a *Allowlist) {
 			a.sockets = func() ([]socket, error) { return nil, refused }
 		}, nil, "find SSH peers: no sock_diag here"},
@@ -315,7 +337,7 @@ func TestRootAllowlistFollowsTheNamespace(t *testing.T) {
 	allows(t, list, "name server", "192.0.2.53/32")
 
 	bind(t, second, name)
-	a.resolv += ".gone" // name servers are no namespace's
+	write(t, a.resolv, "nameserver us\n") // name servers are no namespace's
 	a.sockets = func() ([]socket, error) { return nil, errors.New("not now") }
 	list, err = a.Read(t.Context(), policy.Default())
 	if err == nil {
