@@ -2,6 +2,7 @@
 // timeouts, and treats each entry as if the new timeout had always been in force:
 // it deletes those whose time would be over, and gives the others what they would
 // have left. A sysctl alone changes no entry that exists.
+// Loosen is for entries that a bypass has left behind.
 //
 // What holds:
 //

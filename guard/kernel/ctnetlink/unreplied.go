@@ -170,7 +170,7 @@ func (u unreplied) deleteEach(ctx context.Context) (n int, err error) {
 			return nil
 		}
 		sent, err := b.Send(ctx)
-		all.add(sent)
+		all.Add(sent)
 		return err
 	}
 	each := func(e *Entry) bool {
@@ -191,8 +191,8 @@ func (u unreplied) deleteEach(ctx context.Context) (n int, err error) {
 	return all.Deleted, errors.Join(err, strange)
 }
 
-// add adds what became of more changes.
-func (s *Sent) add(more Sent) {
+// Add adds what became of more changes.
+func (s *Sent) Add(more Sent) {
 	s.Deleted += more.Deleted
 	s.Retimed += more.Retimed
 	s.Gone += more.Gone
