@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
@@ -28,10 +29,11 @@ type Allowlist struct {
 	resolv    string      // file with name servers, of our own mount namespace
 	upstreams string      // and of those behind the one that is systemd-resolved
 	sockets   func() ([]socket, error)
+	clock     func() time.Duration // of boot
 
 	id    netns.ID              // of the namespace that was looked at
 	known [whose][]netip.Prefix // what the newest reading has found
-	peers seenPeers             // who has been connected to the gateway
+	seen  seenOperators         // who has been connected to the gateway for long
 }
 
 // Whose an address is.
@@ -56,7 +58,7 @@ var (
 // NewAllowlist makes an allowlist of the network namespace at a path, the caller's own
 // if it is empty. Name servers are always our own.
 func NewAllowlist(namespace string) *Allowlist {
-	a := &Allowlist{namespace: namespace, resolv: resolvConf, upstreams: upstreamsOf, sockets: tcpSockets}
+	a := &Allowlist{namespace: namespace, resolv: resolvConf, upstreams: upstreamsOf, sockets: tcpSockets, clock: boot.Now}
 	if namespace != "" {
 		a.path = netns.NewPath(namespace)
 	}
@@ -64,8 +66,9 @@ func NewAllowlist(namespace string) *Allowlist {
 }
 
 // Read finds them anew: own addresses, default gateways, name servers in use, and who
-// is or has been connected to the port of SSH or to one of a lifeline. The policy's own
-// list is not among them.
+// was connected to the port of SSH or to one of a lifeline at the first reading, or is in
+// two that are more than two minutes apart; they are forgotten an hour later. The policy's
+// own list is not among them.
 //
 // What can't be read is as it was before, along with what could be read of it, and the
 // error says what that is: both are returned. It takes milliseconds, and as many
@@ -104,19 +107,16 @@ func (a *Allowlist) follow() {
 		return
 	}
 	if now.Another(a.id) {
-		a.known, a.peers = [whose][]netip.Prefix{nameServers: a.known[nameServers]}, nil
+		a.known, a.seen = [whose][]netip.Prefix{nameServers: a.known[nameServers]}, seenOperators{}
 	}
 	a.id = now
 }
 
-// connected are those who are connected to ports, and who were.
+// connected are those who are connected to ports for long, and who lately were.
 func (a *Allowlist) connected(ports []policy.Ports) ([]netip.Prefix, error) {
 	sockets, err := a.sockets()
-	if a.peers == nil {
-		a.peers = seenPeers{}
-	}
-	a.peers.see(boot.Now(), peersOf(sockets, ports))
-	return a.peers.list(), err
+	a.seen.see(a.clock(), connectionsTo(ports, sockets), err == nil)
+	return a.seen.list(), err
 }
 
 // servers are the name servers in use. Without a resolv.conf there are none but, as the

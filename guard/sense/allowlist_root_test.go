@@ -17,7 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns/netnstest"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/sysctl"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -82,6 +84,10 @@ func network(text string) *net.IPNet {
 func TestRootAllowsAddressesAndGateways(t *testing.T) {
 	ns := netnstest.New(t)
 	inside(t, ns, func() error {
+		// The kernel gives links no addresses by itself, and at some time of its own.
+		if err := sysctl.Write("net.ipv6.conf.default.addr_gen_mode", "1"); err != nil {
+			return err
+		}
 		for _, name := range []string{"one", "two"} {
 			link, far := netlink.NewVeth(netlink.LinkAttrs{Name: name}), netlink.NewVeth(netlink.LinkAttrs{Name: name + "far"})
 			link.PeerName = far.Name
@@ -120,20 +126,10 @@ func TestRootAllowsAddressesAndGateways(t *testing.T) {
 			route(netlink.Route{Dst: network("0.0.0.0/0"), Table: 101, LinkIndex: one.Attrs().Index, Via: via("2001:db8:1::fd")}),
 		)
 	})
-	var local []string
-	inside(t, ns, func() error { // those that the kernel gave them by itself
-		addrs, err := netlink.AddrList(nil, netlink.FAMILY_V6)
-		for _, a := range addrs {
-			if a.IP.IsLinkLocalUnicast() {
-				local = append(local, a.IP.String()+"/128")
-			}
-		}
-		return err
-	})
 	a := allowlist(t, ns, "nameserver 203.0.113.53\n")
 	list := mustAllow(t, a, policy.Default())
-	allows(t, list, "own address", append(local,
-		"127.0.0.0/8", "192.0.2.1/32", "198.51.100.1/32", "198.51.100.9/32", "2001:db8:1::1/128", "2001:db8:2::1/128")...)
+	allows(t, list, "own address",
+		"127.0.0.0/8", "192.0.2.1/32", "198.51.100.1/32", "198.51.100.9/32", "2001:db8:1::1/128", "2001:db8:2::1/128")
 	allows(t, list, "default gateway", "192.0.2.254/32", "198.51.100.254/32", "192.0.2.253/32",
 		"2001:db8:1::fe/128", "2001:db8:2::fe/128", "2001:db8:1::fd/128")
 	allows(t, list, "name server", "203.0.113.53/32")
@@ -197,8 +193,8 @@ func connect(t *testing.T, ns, from, to string) (hangUp func()) {
 	return hangUp
 }
 
-// Who is connected to the gateway's port of SSH, or to a lifeline's, is allowed from
-// then on; who it is connected to is not, and neither are others.
+// Who stays connected to the gateway's port of SSH, or to a lifeline's, is allowed; who
+// it is connected to is not, and neither are others.
 func TestRootAllowsOperators(t *testing.T) {
 	g := gateway(t, lab.Options{})
 	router, client, server := g.Router.Path(), g.Client.Path(), g.Server.Path()
@@ -211,6 +207,8 @@ func TestRootAllowsOperators(t *testing.T) {
 	listen(t, server, "0.0.0.0:2222")
 
 	a := allowlist(t, router, "")
+	var passed time.Duration
+	a.clock = func() time.Duration { return boot.Now() + passed }
 	c := policy.Default()
 	c.Bypass = []policy.Flow{{Name: "ssh", Lifeline: true, Ports: []policy.Ports{{Low: 2200, High: 2300}, {Low: 40000, High: 65000}}}}
 	allows(t, mustAllow(t, a, c), "SSH peer")
@@ -221,15 +219,23 @@ func TestRootAllowsOperators(t *testing.T) {
 	connect(t, client, "10.77.0.4:0", "172.31.2.2:22")  // through the gateway
 	connect(t, router, wan+":0", "172.31.2.2:22")       // from the gateway
 	connect(t, router, wan+":50000", "172.31.2.2:2222") // from a port that a lifeline has
+	connect(t, client, "10.77.0.6:0", lan+":22")()
+	allows(t, mustAllow(t, a, c), "SSH peer")
+	connect(t, client, "10.77.0.6:0", lan+":22")() // has been seen, but not the same connection for long
+	passed = 125 * time.Second
+	connect(t, client, "10.77.0.6:0", lan+":22")
 	allows(t, mustAllow(t, a, c), "SSH peer", "10.77.0.1/32", "10.77.0.2/32")
 
 	hangUp()
 	connect(t, client, "10.77.0.5:0", lan+":22")
-	allows(t, mustAllow(t, a, c), "SSH peer", "10.77.0.1/32", "10.77.0.2/32", "10.77.0.5/32")
+	allows(t, mustAllow(t, a, c), "SSH peer", "10.77.0.1/32", "10.77.0.2/32")
 
-	// Those before this one's time are not known to it.
+	// Those before this one's time are not known to it; who is there when it begins is.
 	c.Bypass = nil
-	allows(t, mustAllow(t, allowlist(t, router, ""), c), "SSH peer", "10.77.0.5/32")
+	allows(t, mustAllow(t, allowlist(t, router, ""), c), "SSH peer", "10.77.0.5/32", "10.77.0.6/32")
+
+	passed += 62 * time.Minute
+	allows(t, mustAllow(t, a, c), "SSH peer", "10.77.0.5/32", "10.77.0.6/32")
 }
 
 // Behind systemd-resolved are those that it asks.
@@ -279,6 +285,8 @@ func TestAllowlistKeepsWhatItKnows(t *testing.T) {
 		}, nil, "find SSH peers: no sock_diag here"},
 		"half of them": {func(_ *testing.T, a *Allowlist) {
 			a.sockets = func() ([]socket, error) { return append(sockets("192.0.2.2"), sockets("192.0.2.1")...), refused }
+			a.clock = func() time.Duration { return boot.Now() + 3*time.Minute }
+			a.seen.since[to22("192.0.2.2:40000")] = boot.Now()
 		}, nil, "find SSH peers: no sock_diag here"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,8 +316,8 @@ func TestAllowlistKeepsWhatItKnows(t *testing.T) {
 // sockets are those of a gateway that somebody is connected to by SSH.
 func sockets(peer string) []socket {
 	return []socket{
-		{netlink.TCP_LISTEN, 22, netip.IPv4Unspecified()},
-		{netlink.TCP_ESTABLISHED, 22, netip.MustParseAddr(peer)},
+		{netlink.TCP_LISTEN, 22, netip.AddrPort{}},
+		{netlink.TCP_ESTABLISHED, 22, netip.AddrPortFrom(netip.MustParseAddr(peer), 40000)},
 	}
 }
 

@@ -1,12 +1,10 @@
 package sense
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -37,7 +35,7 @@ func within(ports []policy.Ports, port uint16) bool {
 type socket struct {
 	state uint8 // netlink.TCP_*
 	port  uint16
-	peer  netip.Addr
+	peer  netip.AddrPort
 }
 
 // tcpSockets are those of the calling thread's namespace, by sock_diag(7). After an
@@ -56,16 +54,22 @@ func tcpSockets() (list []socket, err error) {
 		}
 		for _, s := range found {
 			peer, _ := netip.AddrFromSlice(s.ID.Destination)
-			list = append(list, socket{s.State, s.ID.SourcePort, peer.Unmap()})
+			list = append(list, socket{s.State, s.ID.SourcePort, netip.AddrPortFrom(peer.Unmap(), s.ID.DestinationPort)})
 		}
 	}
 	return list, errors.Join(failed...)
 }
 
-// peersOf are those who are connected to one of these ports of ours that is listened
-// on: where a lifeline's are among those that the kernel chooses from, connections that
-// the gateway makes have such ports, too.
-func peersOf(sockets []socket, ports []policy.Ports) (list []netip.Addr) {
+// A connection is one of TCP to a port of the gateway.
+type connection struct {
+	port uint16
+	peer netip.AddrPort
+}
+
+// connectionsTo are those to one of these ports of ours that is listened on: where a
+// lifeline's are among those that the kernel chooses from, connections that the gateway
+// makes have such ports, too.
+func connectionsTo(ports []policy.Ports, sockets []socket) (list []connection) {
 	listening := map[uint16]bool{}
 	for _, s := range sockets {
 		if s.state == netlink.TCP_LISTEN && within(ports, s.port) {
@@ -73,48 +77,9 @@ func peersOf(sockets []socket, ports []policy.Ports) (list []netip.Addr) {
 		}
 	}
 	for _, s := range sockets {
-		if s.state == netlink.TCP_ESTABLISHED && listening[s.port] && !s.peer.IsLoopback() {
-			list = append(list, s.peer)
+		if s.state == netlink.TCP_ESTABLISHED && listening[s.port] && !s.peer.Addr().IsLoopback() {
+			list = append(list, connection{s.port, s.peer})
 		}
 	}
 	return list
-}
-
-// seenPeers are those who have been connected, and when that was last seen (boot
-// clock).
-type seenPeers map[netip.Addr]time.Duration
-
-// maxPeers are remembered at most: who knows an open port can come from many
-// addresses.
-const maxPeers = 1024
-
-// see takes in who is connected now. Where they become too many, those go first that
-// were seen the longest ago.
-func (p seenPeers) see(now time.Duration, connected []netip.Addr) {
-	for _, addr := range connected {
-		p[addr] = now
-	}
-	if len(p) <= maxPeers {
-		return
-	}
-	type peer struct {
-		addr netip.Addr
-		last time.Duration
-	}
-	var all []peer
-	for addr, last := range p {
-		all = append(all, peer{addr, last})
-	}
-	slices.SortFunc(all, func(a, b peer) int { return cmp.Or(cmp.Compare(b.last, a.last), a.addr.Compare(b.addr)) })
-	for _, old := range all[maxPeers:] {
-		delete(p, old.addr)
-	}
-}
-
-func (p seenPeers) list() []netip.Prefix {
-	var all []netip.Addr
-	for addr := range p {
-		all = append(all, addr)
-	}
-	return singles(all)
 }
