@@ -37,6 +37,7 @@ var (
 	eventForgotten   = event{"baseline-failed", "5a299dc6263d44068b93a0cd9693e3e8"}
 	eventRanked      = event{"ranked", "2cca5bd30e8c476bbe21ad5571c6ae62"}
 	eventPruned      = event{"pruned", "ac7af25777a24c98afac03fc6cefa48f"}
+	eventLoosened    = event{"loosened", "1d39ac6fedc541498f7a2fc5e6db2943"}
 	eventRestored    = event{"restored", "2252c565689b4602ac011b36192e0dd6"}
 	eventAble        = event{"able", "63adcfcddfbc4bdc91b1af808b42a30d"}
 )

@@ -35,6 +35,7 @@ func (g *Guard) do(d policy.Decision) error {
 	}
 	if change.State == ledger.Applied {
 		g.reportDone(d, change)
+		g.loosen(d, change)
 	} else {
 		g.reportFailed(d, change.ID, errors.New(change.Note))
 	}

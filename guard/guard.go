@@ -53,18 +53,22 @@ type Guard struct {
 	// Prune deletes what a source has in the table of a namespace without a reply, nil for
 	// nobody. It is called as Walk is.
 	Prune Prune
+	// Loosen looks after the connections that a flow had before it bypasses tracking, nil
+	// for nobody. It is called as Walk is.
+	Loosen Loosen
 	// StateDir is where what was learned of the table is kept, empty for nowhere.
 	StateDir string
 
-	scouting scouting
-	walking  walking
-	leasing  leasing
-	pruning  pruning
-	living   context.Context // ends when the daemon stops, for the scout and the walk
-	leave    func()
-	saved    time.Duration // when the baseline was saved
-	saving   chan error    // what comes of saving it, nil when it is not being saved
-	forgot   string        // why it could not be kept, empty when it could
+	scouting  scouting
+	walking   walking
+	leasing   leasing
+	pruning   pruning
+	loosening loosening
+	living    context.Context // ends when the daemon stops, for the scout and the walk
+	leave     func()
+	saved     time.Duration // when the baseline was saved
+	saving    chan error    // what comes of saving it, nil when it is not being saved
+	forgot    string        // why it could not be kept, empty when it could
 
 	snapshot  policy.Snapshot
 	state     policy.State
@@ -146,6 +150,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.tryLedger(now)
 	g.meetWalk()
 	g.meetPrune()
+	g.meetLoosen()
 	g.snapshot.Changes = g.changes()
 	g.readLeases(now)
 	g.snapshot.Unable = g.unable

@@ -60,6 +60,7 @@ func (g *Guard) liftAll() {
 	if err := g.awaitWalk(errStopping); err != nil {
 		g.reportWalk(g.walking.changes[0], err)
 	}
+	g.awaitLoosen() // before anything is told to come back
 	g.awaitPrune()
 	for _, c := range slices.Backward(g.restrictions()) {
 		d := g.liftOne(c, "the guardian stops")

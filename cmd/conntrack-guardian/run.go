@@ -55,7 +55,7 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	}
 	g := &guard.Guard{
 		Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy,
-		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied,
+		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied, Loosen: entries.Loosen,
 		Allow: sense.NewAllowlist(policy.Namespace), StateDir: f.stateDir,
 	}
 	leases := actions.KernelLeases()
