@@ -34,11 +34,11 @@ have-go:
 # Tests named TestRoot... need root and a kernel with conntrack.
 test: have-go
 	@if [ "$$(id -u)" = 0 ]; then \
-		set -x; $(GO) test $(RACE) -count=1 -timeout 10m ./...; \
+		set -x; $(GO) test $(RACE) -count=1 -timeout 25m ./...; \
 	else \
 		echo 'Not root: these tests are left out:'; \
 		$(GO) test -list '^TestRoot' ./... | grep '^TestRoot' | sed 's/^/  /'; \
-		set -x; $(GO) test $(RACE) -count=1 -timeout 10m -skip '^TestRoot' ./...; \
+		set -x; $(GO) test $(RACE) -count=1 -timeout 25m -skip '^TestRoot' ./...; \
 	fi
 
 lint:
