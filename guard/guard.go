@@ -62,7 +62,7 @@ type Guard struct {
 	scouting  scouting
 	walking   walking
 	leasing   leasing
-	pruning   pruning
+	pruning   errand // of Prune
 	loosening loosening
 	living    context.Context // ends when the daemon stops, for the scout and the walk
 	leave     func()
@@ -149,12 +149,12 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.reportSeeing()
 	g.tryLedger(now)
 	g.meetWalk()
-	g.meetPrune()
-	g.meetLoosen()
+	g.pruning.meet()
+	g.loosening.meet()
 	g.snapshot.Changes = g.changes()
 	g.readLeases(now)
 	g.snapshot.Unable = g.unable
-	g.meet()
+	g.scouting.meet()
 	var decisions []policy.Decision
 	g.state, decisions = policy.Decide(g.state, g.snapshot, g.Config, now)
 	for _, d := range decisions {

@@ -23,8 +23,8 @@ type Loosen func(ctx context.Context, namespace string, f nft.Flow) (loosened in
 
 // loosening is what the loop knows of the flows that are to be loosened.
 type loosening struct {
-	back chan loosened // nil when none is under way
-	due  []bypassed    // the first of them is
+	errand
+	due []bypassed // the first of them is under way
 }
 
 type bypassed struct {
@@ -56,25 +56,14 @@ func (g *Guard) loosen(d policy.Decision, c ledger.Change) {
 
 // loosenNext sends somebody for the next flow, if nobody is away.
 func (g *Guard) loosenNext() {
-	if g.loosening.back != nil || len(g.loosening.due) == 0 {
+	if g.loosening.away() || len(g.loosening.due) == 0 {
 		return
 	}
-	back := make(chan loosened, 1) // so that it never waits for us
-	g.loosening.back = back
 	ctx, namespace, flow := g.living, g.Namespace, g.loosening.due[0].flow
-	go func() {
+	g.loosening.send(func() (takeIn func()) {
 		n, err := g.Loosen(ctx, namespace, flow)
-		back <- loosened{n, err}
-	}()
-}
-
-// meetLoosen takes in what was loosened, if that is known by now.
-func (g *Guard) meetLoosen() {
-	select {
-	case l := <-g.loosening.back: // never, of a nil channel
-		g.endLoosen(l)
-	default:
-	}
+		return func() { g.endLoosen(loosened{n, err}) }
+	})
 }
 
 // errUnloosened is why what was not loosened in time is given up.
@@ -95,14 +84,12 @@ func (g *Guard) awaitLoosen() {
 
 // loosenedInTime waits for all flows that are due, but not for long.
 func (g *Guard) loosenedInTime() bool {
-	late := time.After(lastWait)
-	for g.loosening.back != nil {
-		select {
-		case l := <-g.loosening.back:
-			g.endLoosen(l)
-		case <-late:
+	for late := time.Now().Add(lastWait); g.loosening.away(); {
+		takeIn, back := g.loosening.await(time.Until(late))
+		if !back {
 			return false
 		}
+		takeIn()
 	}
 	return true
 }
@@ -110,7 +97,7 @@ func (g *Guard) loosenedInTime() bool {
 // endLoosen reports, and goes on to the next flow.
 func (g *Guard) endLoosen(l loosened) {
 	of := g.loosening.due[0]
-	g.loosening = loosening{due: g.loosening.due[1:]}
+	g.loosening.due = g.loosening.due[1:]
 	name := of.decision.Terms.Flow
 	attrs := append(g.ofDecision(of.decision), slog.Int("CHANGE_ID", of.change), slog.Int("LOOSENED", l.n))
 	switch {

@@ -17,12 +17,6 @@ import (
 // namespace, and tells how many there were.
 type Prune func(ctx context.Context, namespace string, source netip.Prefix) (deleted int, err error)
 
-// pruning is what the loop knows of the deletion under way. There is only one.
-type pruning struct {
-	back     chan pruned // nil when there is none
-	decision policy.Decision
-}
-
 type pruned struct {
 	deleted int
 	took    time.Duration
@@ -35,52 +29,37 @@ const unreplied = "unreplied"
 // prune sends somebody to delete, with the intent on the disk first. Another one has to
 // wait: the policy asks again.
 func (g *Guard) prune(d policy.Decision) error {
-	if g.Prune == nil || g.pruning.back != nil {
+	if g.Prune == nil || g.pruning.away() {
 		return nil
 	}
 	if _, err := g.Actions.Walking(d.Change, false); err != nil {
 		return err
 	}
-	back := make(chan pruned, 1) // so that it never waits for us
-	g.pruning.back, g.pruning.decision = back, d
 	ctx, namespace, source := g.living, g.Namespace, d.Terms.Source
-	go func() {
+	g.pruning.send(func() (takeIn func()) {
 		var p pruned
 		begun := time.Now()
 		p.deleted, p.err = g.Prune(ctx, namespace, source)
 		p.took = time.Since(begun)
-		back <- p
-	}()
+		return func() { g.endPrune(d, p) }
+	})
 	return nil
 }
 
-// meetPrune takes in what was deleted, if that is known by now.
-func (g *Guard) meetPrune() {
-	select {
-	case p := <-g.pruning.back: // never, of a nil channel
-		g.endPrune(p)
-	default:
-	}
-}
-
-// awaitPrune waits at the end for one that has been told to come back.
+// awaitPrune has the deletion under way end, and records how far it came.
 func (g *Guard) awaitPrune() {
-	if g.pruning.back == nil {
+	if !g.pruning.away() {
 		return
 	}
 	g.leave()
-	select {
-	case p := <-g.pruning.back:
-		g.endPrune(p)
-	case <-time.After(lastWait):
+	if takeIn, back := g.pruning.await(lastWait); back {
+		takeIn()
 	}
 }
 
 // endPrune records and reports. One that failed counts as done: the next step of the
 // escalation does not wait for it.
-func (g *Guard) endPrune(p pruned) {
-	d := g.pruning.decision
-	g.pruning = pruning{}
+func (g *Guard) endPrune(d policy.Decision, p pruned) {
 	w := ledger.Walk{Done: true, Took: p.took.Seconds(), Classes: []ledger.Count{{Class: unreplied, Deleted: p.deleted}}}
 	if p.err != nil {
 		w.Note = p.err.Error()

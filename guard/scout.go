@@ -34,7 +34,7 @@ const unlisted = "who is never to be limited is not known yet"
 
 // scouting is what the loop knows of its scout.
 type scouting struct {
-	back   chan func()   // from the scout on its way: what takes in what it has found; nil when there is none
+	errand
 	asked  time.Duration // when it was last sent to look, 0 for never
 	out    bool          // Look has been called since Rest was
 	last   time.Duration // when it was last sent to rest
@@ -48,16 +48,6 @@ type scouting struct {
 
 	counting  bool   // new connections are being counted
 	uncounted string // why they are not though they should be, empty otherwise
-}
-
-// meet takes in what the scout has found, if it is back.
-func (g *Guard) meet() {
-	select {
-	case takeIn := <-g.scouting.back: // never, of a nil channel
-		g.scouting.back = nil
-		takeIn()
-	default:
-	}
 }
 
 // takeIn takes in what a look has shown.
@@ -94,18 +84,18 @@ func (g *Guard) takeList(list []policy.Allowed, err error) {
 func (g *Guard) sendOut(now time.Duration) {
 	s := &g.scouting
 	switch {
-	case g.Scout == nil || s.back != nil:
+	case g.Scout == nil || s.away():
 	case g.wantsList(now):
 		s.listing, s.listed = false, now
 		ctx, config := g.living, g.Config
-		g.send(func() (takeIn func()) { return g.list(ctx, config) })
+		s.send(func() (takeIn func()) { return g.list(ctx, config) })
 	case g.state.WantsCensus(&g.Config, s.asked, now):
 		s.asked, s.listed, s.out = now, now, true
 		ctx, config := g.living, g.Config
 		if g.state.Episode.Name == "" { // an undo asks what is in the table, not who fills it
 			config.Census.CountNew = policy.CountNever
 		}
-		g.send(func() (takeIn func()) {
+		s.send(func() (takeIn func()) {
 			sight, err := g.Scout.Look(ctx, config)
 			list := g.list(ctx, config)
 			return func() { g.takeIn(sight, err); list() }
@@ -113,13 +103,13 @@ func (g *Guard) sendOut(now time.Duration) {
 	case g.state.WantsFlows(&g.snapshot, &g.Config, s.inspected, now):
 		s.inspected = now
 		ctx, config := g.living, g.Config
-		g.send(func() (takeIn func()) {
+		s.send(func() (takeIn func()) {
 			found, err := g.Scout.Inspect(ctx, config)
 			return func() { g.takeFlows(found, err) }
 		})
 	case s.out && g.mayRest() && now-s.last >= retryEvery:
 		s.last = now
-		g.send(func() (takeIn func()) {
+		s.send(func() (takeIn func()) {
 			err := g.Scout.Rest()
 			return func() {
 				g.scouting.out = err != nil
@@ -155,12 +145,6 @@ func (g *Guard) list(ctx context.Context, c policy.Config) (takeIn func()) {
 	return func() { g.takeList(list, err) }
 }
 
-func (g *Guard) send(errand func() (takeIn func())) {
-	back := make(chan func(), 1) // so that it never waits for us
-	g.scouting.back = back
-	go func() { back <- errand() }()
-}
-
 // lastWait is how long a scout may take to come back at the end: one deadline of a
 // netlink call, and another for what it has to put away.
 const lastWait = 10 * time.Second
@@ -169,13 +153,9 @@ const lastWait = 10 * time.Second
 // with the process where it does not come back.
 func (g *Guard) dismiss() {
 	g.leave()
-	if g.scouting.back != nil {
-		select {
-		case <-g.scouting.back:
-		case <-time.After(lastWait):
-			g.reportUnseen(errStuck)
-			return
-		}
+	if _, back := g.scouting.await(lastWait); !back {
+		g.reportUnseen(errStuck)
+		return
 	}
 	if g.scouting.out {
 		g.reportCounting(false, g.Scout.Rest())
