@@ -3,8 +3,8 @@ package sense
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -43,9 +43,10 @@ func dump[T any](ask func() ([]T, error)) (list []T, err error) {
 	return list, err
 }
 
-// ownAddresses are those of the calling thread's namespace, on all interfaces, and all
-// that are the loopback's.
-func ownAddresses() (list []netip.Prefix, err error) {
+// ownAddresses are those of the calling thread's namespace: on all interfaces, all that
+// are the loopback's, and whatever else is local by its route, as `fib daddr type local`
+// has it.
+func ownAddresses() ([]netip.Prefix, error) {
 	h, err := rtnetlink()
 	if err != nil {
 		return nil, err
@@ -55,72 +56,119 @@ func ownAddresses() (list []netip.Prefix, err error) {
 	if err != nil {
 		err = fmt.Errorf("list addresses: %w", err)
 	}
-	list = append(list, netip.MustParsePrefix("127.0.0.0/8")) // local by its route, whatever address lo has
+	list := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} // local by its route, which goes while lo is down
 	for _, a := range addrs {
 		if addr, ok := netip.AddrFromSlice(a.IP); ok {
 			list = append(list, singles([]netip.Addr{addr})...)
 		}
 	}
-	return list, err
+	local, unknown := localRoutes()
+	return distinct(append(list, local...)), errors.Join(err, unknown)
 }
 
-// defaultGateways are those of all routing tables of the calling thread's namespace.
-func defaultGateways() (list []netip.Prefix, err error) {
+var bothFamilies = [...]uint8{unix.AF_INET, unix.AF_INET6}
+
+// localRoutes are the destinations of the calling thread's namespace that are local,
+// without those that a proxy is to be given: everything (which is nobody's address), or
+// by a mark.
+func localRoutes() (list []netip.Prefix, err error) {
+	r, err := openRouting()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var failed []error
+	for _, family := range bothFamilies {
+		routes, err := r.routes(family, unix.RTN_LOCAL, 128)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("list local routes: %w", err))
+		}
+		proxies, err := proxiesAmong(routes, int(family))
+		if err != nil {
+			failed = append(failed, err)
+		}
+		for _, to := range routes {
+			if !isDefault(to.dst) && !slices.Contains(proxies, to.table) {
+				list = append(list, to.dst.Masked())
+			}
+		}
+	}
+	return list, errors.Join(failed...)
+}
+
+// proxiesAmong are the tables that have what proxies are to be given. Where all routes are
+// in the kernel's own table for what is local nothing is asked.
+func proxiesAmong(routes []route, family int) ([]uint32, error) {
+	if !slices.ContainsFunc(routes, func(r route) bool { return r.table != unix.RT_TABLE_LOCAL }) {
+		return nil, nil
+	}
+	tables, err := intercepting(family)
+	if err != nil {
+		return tables, fmt.Errorf("list routing rules: %w", err)
+	}
+	return tables, nil
+}
+
+// intercepting are the tables that a family's packets come to by their mark alone. What
+// is local there is not ours, but what a proxy is to be given (TPROXY).
+func intercepting(family int) (tables []uint32, err error) {
 	h, err := rtnetlink()
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
+	rules, err := dump(func() ([]netlink.Rule, error) { return h.RuleList(family) })
+	marked := map[uint32]bool{}
+	for _, r := range rules {
+		table := uint32(r.Table)
+		others, known := marked[table]
+		marked[table] = !r.Invert && (r.Mark != 0 || r.Mask != nil) && (others || !known)
+	}
+	for table, only := range marked {
+		if only {
+			tables = append(tables, table)
+		}
+	}
+	slices.Sort(tables)
+	return tables, err
+}
+
+// defaultGateways are those of all routing tables of the calling thread's namespace.
+func defaultGateways() (list []netip.Prefix, err error) {
+	r, err := openRouting()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
 	var failed []error
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		found, err := gatewaysBy(h, family)
+	asked := map[uint32]bool{}
+	for _, family := range bothFamilies {
+		routes, err := r.routes(family, unix.RTN_UNICAST, maxDefault)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("list routes: %w", err))
 		}
-		list = append(list, singles(found)...)
+		for _, by := range routes {
+			if !isDefault(by.dst) {
+				continue
+			}
+			list = append(list, singles(by.hops)...)
+			// What has hops of an object has told them.
+			if by.nexthop != 0 && len(by.hops) == 0 && !asked[by.nexthop] {
+				asked[by.nexthop] = true
+				found, err := r.gatewaysOf(by.nexthop)
+				list, failed = append(list, singles(found)...), append(failed, err)
+			}
+		}
 	}
 	return list, errors.Join(failed...)
 }
 
-// gatewaysBy are those of one family's routes. A table may be long, so only what is
-// asked for is kept of it.
-func gatewaysBy(h *netlink.Handle, family int) ([]netip.Addr, error) {
-	return dump(func() (found []netip.Addr, err error) {
-		err = h.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			if isDefault(r.Dst) {
-				found = append(found, hops(&r)...)
-			}
-			return true
-		})
-		return found, err
-	})
-}
+// The addresses of IPv6 that are routed in the internet are all of these (RFC 3513).
+var global = netip.MustParsePrefix("2000::/3")
 
-// isDefault reports whether a route's destination is everything, or the half of
-// everything that a VPN takes without touching the default route.
-func isDefault(dst *net.IPNet) bool {
-	if dst == nil {
-		return true
-	}
-	ones, _ := dst.Mask.Size()
-	return ones <= 1
-}
+// maxDefault is the most bits that the destination of a default route has.
+const maxDefault = 3
 
-// hops are the gateways of a route. One of IPv4 may go by way of an IPv6 address.
-func hops(r *netlink.Route) (list []netip.Addr) {
-	add := func(gateway net.IP, via netlink.Destination) {
-		if addr, ok := netip.AddrFromSlice(gateway); ok {
-			list = append(list, addr)
-		}
-		if v, ok := via.(*netlink.Via); ok {
-			if addr, ok := netip.AddrFromSlice(v.Addr); ok {
-				list = append(list, addr)
-			}
-		}
-	}
-	add(r.Gw, r.Via)
-	for _, hop := range r.MultiPath {
-		add(hop.Gw, hop.Via)
-	}
-	return list
-}
+// isDefault reports whether a route's destination is everything, the half of everything
+// that a VPN takes without touching the default route, or all of IPv6 that is in use.
+func isDefault(dst netip.Prefix) bool { return dst.Bits() <= 1 || dst == global }

@@ -64,8 +64,8 @@ func mustAllow(t *testing.T, a *Allowlist, c policy.Config) []policy.Allowed {
 	return list
 }
 
-// route adds a route to the calling thread's namespace.
-func route(r netlink.Route) error {
+// addRoute adds a route to the calling thread's namespace.
+func addRoute(r netlink.Route) error {
 	if err := netlink.RouteAdd(&r); err != nil {
 		return fmt.Errorf("add route %s: %w", r, err)
 	}
@@ -116,14 +116,14 @@ func TestRootAllowsAddressesAndGateways(t *testing.T) {
 			return err
 		}
 		return errors.Join(
-			route(netlink.Route{Dst: network("0.0.0.0/0"), Gw: net.ParseIP("192.0.2.254")}),
-			route(netlink.Route{Dst: network("0.0.0.0/0"), Gw: net.ParseIP("198.51.100.254"), Table: 100}),
-			route(netlink.Route{Dst: network("128.0.0.0/1"), Gw: net.ParseIP("192.0.2.253")}),
-			route(netlink.Route{Dst: network("203.0.113.0/24"), Gw: net.ParseIP("192.0.2.77")}), // to some only
-			route(netlink.Route{Dst: network("::/0"), MultiPath: []*netlink.NexthopInfo{
+			addRoute(netlink.Route{Dst: network("0.0.0.0/0"), Gw: net.ParseIP("192.0.2.254")}),
+			addRoute(netlink.Route{Dst: network("0.0.0.0/0"), Gw: net.ParseIP("198.51.100.254"), Table: 100}),
+			addRoute(netlink.Route{Dst: network("128.0.0.0/1"), Gw: net.ParseIP("192.0.2.253")}),
+			addRoute(netlink.Route{Dst: network("203.0.113.0/24"), Gw: net.ParseIP("192.0.2.77")}), // to some only
+			addRoute(netlink.Route{Dst: network("::/0"), MultiPath: []*netlink.NexthopInfo{
 				{Gw: net.ParseIP("2001:db8:1::fe")}, {Gw: net.ParseIP("2001:db8:2::fe")},
 			}}),
-			route(netlink.Route{Dst: network("0.0.0.0/0"), Table: 101, LinkIndex: one.Attrs().Index, Via: via("2001:db8:1::fd")}),
+			addRoute(netlink.Route{Dst: network("0.0.0.0/0"), Table: 101, LinkIndex: one.Attrs().Index, Via: via("2001:db8:1::fd")}),
 		)
 	})
 	a := allowlist(t, ns, "nameserver 203.0.113.53\n")
