@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -54,6 +55,11 @@ func TestRootLocal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if is, err := table.Local(lab.LAN6); is || err != nil { // its route comes some time after it (addrconf_dad_work)
+			break
+		}
+	}
 	for address, want := range map[string]bool{
 		lab.LAN.String(): true, lab.LAN6.String(): true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "203.0.113.9": true,
 		"::ffff:203.0.113.9": true,
