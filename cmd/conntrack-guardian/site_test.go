@@ -37,9 +37,12 @@ type site struct {
 
 func newSite(t *testing.T) *site { return newSiteWith(t, lab.Options{}) }
 
-func newSiteWith(t *testing.T, opts lab.Options) *site {
+func newSiteWith(t *testing.T, opts lab.Options) *site { return newSiteOf(t, baseline, opts) }
+
+// newSiteOf makes one with another nf_conntrack_max.
+func newSiteOf(t *testing.T, limit int, opts lab.Options) *site {
 	t.Helper()
-	hold, err := lab.Lower(t.Context(), baseline)
+	hold, err := lab.Lower(t.Context(), limit)
 	if err != nil {
 		t.Fatal(err)
 	}

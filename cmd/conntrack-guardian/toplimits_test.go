@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -304,9 +306,11 @@ func TestOpenChanges(t *testing.T) {
 }
 
 func TestSameNamespace(t *testing.T) {
+	runtime.LockOSThread() // others may be elsewhere, the first thread of the process as well
+	defer runtime.UnlockOSThread()
 	for paths, want := range map[[2]string]bool{
-		{"", ""}: true, {"", "/proc/self/ns/net"}: true, {"/proc/self/ns/net", "/proc/thread-self/ns/net"}: true,
-		{"/none", "/none"}: true, {"/none", "/nowhere"}: false, {"", "/none"}: false, {"", "/proc/self/ns/mnt"}: false,
+		{"", ""}: true, {"", "/proc/thread-self/ns/net"}: true, {"/proc/thread-self/../" + strconv.Itoa(unix.Gettid()) + "/ns/net", "/proc/thread-self/ns/net"}: true,
+		{"/none", "/none"}: true, {"/none", "/nowhere"}: false, {"", "/none"}: false, {"", "/proc/thread-self/ns/mnt"}: false,
 	} {
 		if got := sameNamespace(paths[0], paths[1]); got != want {
 			t.Errorf("%q is %q: %v", paths[0], paths[1], got)
