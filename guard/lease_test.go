@@ -378,7 +378,7 @@ func TestAllowlistThatWasNeverWhole(t *testing.T) {
 	})
 }
 
-// While sources are limited, who must not be is looked up again without a census.
+// Who must not be limited is looked up again without a census.
 func TestAllowlistIsFollowedWhileSourcesAreLimited(t *testing.T) {
 	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
 		w.want, w.refuse = 63_000, 18_950
@@ -386,7 +386,7 @@ func TestAllowlistIsFollowedWhileSourcesAreLimited(t *testing.T) {
 		w.want = 1000
 		w.ticks(6 * time.Minute) // the episode is over, so there are no more censuses
 		a.list = []policy.Allowed{{Prefix: hog, Why: "default gateway"}}
-		w.ticks(40 * time.Second)
+		w.ticks(70 * time.Second)
 		for _, line := range w.wantLines(eventUndone, 1) {
 			if !strings.Contains(line, "never limited: default gateway") {
 				t.Error(line)

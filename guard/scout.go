@@ -125,14 +125,19 @@ func (g *Guard) mayRest() bool {
 	return g.state.Episode.Name == "" || g.scouting.counting && !g.Config.Counts()
 }
 
+// listEvery is how often the allowlist is read without a census. Who has long been
+// connected when the trouble begins must be known then, and who must not be limited any
+// more be let go.
+const listEvery = time.Minute
+
 // wantsList reports whether the allowlist is to be read without a census: at the start,
-// with another policy, and while sources are limited.
+// with another policy, and now and then.
 func (g *Guard) wantsList(now time.Duration) bool {
 	s := &g.scouting
 	if g.Allow == nil || min(g.Config.Mode, g.Config.LimitSource.Mode) == policy.Off || s.listed != 0 && now-s.listed < retryEvery {
 		return false
 	}
-	return s.listing || len(g.leases()) > 0 && now-s.listed >= g.Config.Census.Every
+	return s.listing || now-s.listed >= listEvery
 }
 
 // list reads the allowlist where sources may be limited. It must be as new as what it is
