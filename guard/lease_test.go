@@ -290,7 +290,7 @@ func TestEscalation(t *testing.T) {
 			t.Fatalf("asked to delete what %v has", asked)
 		}
 		for _, line := range w.wantLines(eventPruned, 1) {
-			if !strings.Contains(line, "change 1: 12,345 entries of 10.0.0.1/32 without a reply deleted in 2s: ") || !strings.Contains(line, `DELETED="12345"`) {
+			if !strings.Contains(line, "change 1: 12,345 entries of 10.0.0.1 without a reply deleted in 2s: ") || !strings.Contains(line, `DELETED="12345"`) {
 				t.Error(line)
 			}
 		}

@@ -76,6 +76,6 @@ func (g *Guard) endPrune(d policy.Decision, p pruned) {
 		return
 	}
 	g.log(journald.LevelNotice, eventPruned, fmt.Sprintf("change %d: %s entries of %s without a reply deleted in %s: %s",
-		d.Change, policy.Number(p.deleted), d.Terms.Source, policy.Span(p.took), d.Reason),
+		d.Change, policy.Number(p.deleted), about(d), policy.Span(p.took), d.Reason),
 		append(g.ofDecision(d), slog.Int("CHANGE_ID", d.Change), slog.Int("DELETED", p.deleted))...)
 }

@@ -67,7 +67,7 @@ func (p *planner) make(ctx context.Context) (plan, error) {
 		if err != nil {
 			return plan{}, err
 		}
-		p.Decisions = append(p.Decisions, ds...)
+		p.Decisions = append(p.Decisions, p.unsaid(ds)...)
 		// A second act would follow only what the first had done.
 		if acts(ds) {
 			break
@@ -219,8 +219,23 @@ func (p *plan) read(s *policy.Snapshot, a *policy.Assessment) {
 	p.Cause, p.Pattern, p.Confidence, p.Evidence = a.Cause, a.Pattern, a.Confidence, a.Evidence()
 }
 
+// unsaid are decisions without those about a flow that are there already: what a plan
+// does not do is decided again.
+func (p *planner) unsaid(ds []policy.Decision) []policy.Decision {
+	return slices.DeleteFunc(ds, func(d policy.Decision) bool {
+		return d.Measure == policy.Bypass && d.Terms != nil && slices.ContainsFunc(p.Decisions, func(said policy.Decision) bool {
+			return said.Measure == policy.Bypass && said.Verb == d.Verb && said.Terms != nil && *said.Terms == *d.Terms
+		})
+	})
+}
+
+// acts reports whether what is done leaves nothing of the same to be seen. A flow that
+// passes untracked says nothing of the trouble: a lifeline does at the first reading.
 func acts(ds []policy.Decision) bool {
 	for _, d := range ds {
+		if d.Measure == policy.Bypass {
+			continue
+		}
 		switch d.Verb {
 		case policy.Do, policy.Undo, policy.Yield, policy.Prune:
 			return true

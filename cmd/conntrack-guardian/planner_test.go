@@ -246,6 +246,24 @@ func TestPlanBypass(t *testing.T) {
 	}
 }
 
+// A lifeline is there at the first reading of a full table, and does not hide what is
+// wrong with it.
+func TestPlanLifeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := pressed(t)
+		s.count, s.dropped = 65_536, 10
+		s.config.LimitSource.Mode = policy.Off
+		s.config.Bypass = []policy.Flow{{
+			Name: "ssh", Mode: policy.Act, Proto: 6, Ports: []policy.Ports{{Low: 22, High: 22}}, Hold: time.Minute, Lifeline: true,
+			From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		}}
+		p, text := s.plan()
+		if n := strings.Count(text, "would let ssh pass untracked: "); n != 1 || p.Cause != policy.TableFull || p.Census == "" {
+			t.Errorf("cause %s, census %q, %d times the lifeline in\n%s", p.Cause, p.Census, n, text)
+		}
+	})
+}
+
 // Who is never limited is named by the reason, a long list not in full.
 func TestAllowedText(t *testing.T) {
 	var all []allowedSource

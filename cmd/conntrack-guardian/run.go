@@ -28,7 +28,8 @@ func runCommand(f *flags) *cobra.Command {
 		Long: `Run the daemon: watch the table and, as far as the policy approves, act.
 
 SIGHUP reloads the policy file; a file with mistakes is refused and the last good
-policy stays in force. SIGTERM stops the daemon and leaves the capacity it added.`,
+policy stays in force. SIGTERM stops the daemon: the capacity that it added
+stays, shortened timeouts and leases end.`,
 		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(journald.New(cmd.ErrOrStderr(), slog.LevelInfo))

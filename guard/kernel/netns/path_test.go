@@ -3,6 +3,7 @@ package netns_test
 import (
 	"errors"
 	"io/fs"
+	"runtime"
 	"testing"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
@@ -10,6 +11,8 @@ import (
 )
 
 func TestRootPathTellsNamespacesApart(t *testing.T) {
+	runtime.LockOSThread() // home is this thread's; others may be elsewhere, the first of the process as well
+	defer runtime.UnlockOSThread()
 	path := netnstest.New(t)
 	id := func(path string) netns.ID {
 		t.Helper()
@@ -28,7 +31,7 @@ func TestRootPathTellsNamespacesApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if entered != id(path) || entered.Another(id(path)) || !entered.Another(home) || home != id("/proc/self/ns/net") {
+	if entered != id(path) || entered.Another(id(path)) || !entered.Another(home) || home != id("/proc/thread-self/ns/net") {
 		t.Errorf("entered %v by %v, home %v", entered, id(path), home)
 	}
 	if plain := id("/dev/null"); plain.Another(home) {

@@ -126,14 +126,14 @@ func TestRootFindEndsWithItsContext(t *testing.T) {
 	fill(t, g, tcp(lab.Entries{Count: 60_000, Sources: 500}))
 	gone := errors.New("called back")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	began, n := time.Now(), 0
+	n := 0
 	err := census.Find(ctx, census.Search{Namespace: g.Router.Path(), CPU: 0.001, Queries: []ctnetlink.Query{{}}}, func(*ctnetlink.Entry) bool {
-		if n++; n == 1000 {
+		if n++; n == 1 {
 			cancel(gone)
 		}
 		return true
 	})
-	if !errors.Is(err, gone) || n > 10_000 || time.Since(began) > 5*time.Second {
-		t.Errorf("%v after %d entries and %v", err, n, time.Since(began))
+	if !errors.Is(err, gone) || n > 10_000 {
+		t.Errorf("%v after %d entries", err, n)
 	}
 }
