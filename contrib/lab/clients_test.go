@@ -8,6 +8,7 @@ import (
 )
 
 func TestRootClientsAreServed(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	l := g.StartClients(t.Context(), Clients{TCP: 200, UDP: 100})
 	time.Sleep(1500 * time.Millisecond)

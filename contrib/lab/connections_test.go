@@ -9,6 +9,7 @@ import (
 // Connections last, each with an entry of its own, and who is dead is counted and
 // stays so.
 func TestRootConnectionsLast(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	c, err := g.Connect(t.Context(), 50)
 	if err != nil {

@@ -60,6 +60,7 @@ func children(more ...Entries) []Entries {
 // Every entry is exactly the one told, in every field, seen through another
 // library.
 func TestRootFillMakesWhatIsTold(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	mix := everyKind()
 	want := map[identity]Entry{}
@@ -163,6 +164,7 @@ func TestRootFillCountsRefusals(t *testing.T) {
 }
 
 func TestRootFillStopsWithItsContext(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -191,6 +193,7 @@ func TestRootFillGoesRound(t *testing.T) {
 
 // A walk frees what has expired, long before gc does.
 func TestRootReapFreesTheExpired(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	_, err := g.Fill(t.Context(),
 		Entries{Count: 500, Proto: unix.IPPROTO_UDP, Timeout: time.Second},

@@ -23,6 +23,7 @@ var floodKinds = []struct {
 // Every flow of a flood is an entry of the kind that the pattern says. A busy machine
 // may lose some answers on the way.
 func TestRootFloodMakesEntries(t *testing.T) {
+	undisturbed(t)
 	for _, tc := range floodKinds {
 		t.Run(string(tc.pattern), func(t *testing.T) {
 			g := newTestGateway(t, Options{})
@@ -62,6 +63,7 @@ func TestRootFloodMakesEntries(t *testing.T) {
 // The same over IPv6, where each flow comes from an address of its own and nothing is
 // translated.
 func TestRootFloodOfIPv6MakesEntries(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{IPv6: true})
 	for i, tc := range floodKinds {
 		t.Run(string(tc.pattern), func(t *testing.T) {
@@ -100,6 +102,7 @@ func TestRootFloodOfIPv6MakesEntries(t *testing.T) {
 
 // Two floods on one gateway do not repeat each other's flows.
 func TestRootFloodGoesOn(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	for range 2 {
 		if _, err := g.Flood(t.Context(), Flood{Pattern: HalfOpen, Count: 1000}); err != nil {
@@ -114,6 +117,7 @@ func TestRootFloodGoesOn(t *testing.T) {
 // The entries of closed connections have the timeout of TIME_WAIT and nothing
 // refreshes them, until a SYN opens the connection again.
 func TestRootFloodOpensTuplesAgain(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{Timeouts: map[string]int{"tcp_timeout_time_wait": 7000}})
 	f := Flood{Pattern: TimedWait, Rate: 4000, Count: 4000, Tuples: 1000}
 	ids := map[uint32]bool{}
@@ -139,6 +143,7 @@ func TestRootFloodOpensTuplesAgain(t *testing.T) {
 }
 
 func TestRootFloodKeepsItsBounds(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	r, err := g.Flood(t.Context(), Flood{Pattern: HalfOpen, Rate: 5000, For: time.Second})
 	if err != nil {
@@ -153,6 +158,7 @@ func TestRootFloodKeepsItsBounds(t *testing.T) {
 }
 
 func TestRootFloodStopsAtOnce(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{})
 	for _, p := range Patterns {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

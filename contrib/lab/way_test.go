@@ -53,6 +53,7 @@ func TestWay(t *testing.T) {
 
 // Clients take turns, and what they do is tracked as theirs.
 func TestRootClientsGoTheirWay(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{IPv6: true})
 	for what, way := range map[string]Way{
 		"IPv4": {From: netip.MustParseAddr("10.77.3.1"), Addresses: 20},
@@ -91,6 +92,7 @@ func TestRootClientsGoTheirWay(t *testing.T) {
 
 // An operator gets to the gateway itself, and not where nothing listens.
 func TestRootTryTheGateway(t *testing.T) {
+	undisturbed(t)
 	g := newTestGateway(t, Options{IPv6: true})
 	if err := g.Serve(22); err != nil {
 		t.Fatal(err)
