@@ -152,7 +152,7 @@ func checkLimit(t *rapid.T, c *Config, before []Change, d Decision) {
 		return
 	}
 	source := d.Terms.Source
-	level := levelOf(before, *d.Terms)
+	level := levelOf(before, source)
 	switch {
 	case d.To == Limited && level != 0, d.To == Dropped && level != Limited:
 		t.Fatalf("%s brought from level %d to %d", source, level, d.To)

@@ -194,7 +194,7 @@ func TestStepsOfEscalation(t *testing.T) {
 func TestDropEndsWithTheEscalation(t *testing.T) {
 	m := hogged(t)
 	m.losing(3*time.Minute, LimitSource)
-	if levelOf(stack(&m.s, LimitSource), Terms{Source: hogsAddress}) != Dropped {
+	if levelOf(stack(&m.s, LimitSource), hogsAddress) != Dropped {
 		t.Fatal("not dropped")
 	}
 	m.cfg.LimitSource.Escalation = DeleteUnreplied

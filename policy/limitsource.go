@@ -17,9 +17,9 @@ func (st *State) limitSource(s *Snapshot, c *Config, now time.Duration) []Decisi
 }
 
 // levelOf is what is done about a source, 0 for nothing.
-func levelOf(open []Change, t Terms) (level int) {
+func levelOf(open []Change, source prefix) (level int) {
 	for _, ch := range open {
-		if ch.Terms.Source == t.Source {
+		if ch.Terms.Source == source {
 			level = max(level, ch.After)
 		}
 	}
@@ -27,8 +27,8 @@ func levelOf(open []Change, t Terms) (level int) {
 }
 
 // escalate goes a step further about sources that, long after they were limited, go on
-// and still hold their share of a table in trouble: first what they have in it without a reply is
-// deleted, then all that they send is dropped.
+// and still hold their share of a table in trouble: first what they have in it without a
+// reply is deleted, then all that they send is dropped.
 func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Decision) {
 	m, a := &c.LimitSource, &st.Now
 	if m.Escalation == LimitOnly || !a.ofSources() || a.Census.At == 0 || s.Unable != "" || st.refusedLately(s, now) {
@@ -40,7 +40,7 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 		h, found := a.Census.holder(ch.Terms.Source)
 		refused, known := s.refused(ch.ID)
 		goesOn := known && refused >= trifle
-		if ch.After != Limited || !goesOn || !found || h.Share.Low < m.Share || levelOf(open, ch.Terms) != Limited {
+		if ch.After != Limited || !goesOn || !found || h.Share.Low < m.Share || levelOf(open, ch.Terms.Source) != Limited {
 			continue
 		}
 		since := a.Census.At - ch.Made // of what is known
@@ -59,10 +59,7 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 
 // lease decides about what is done to a source.
 func (st *State) lease(v Verb, source prefix, level int, c *Config, reason string) Decision {
-	d := st.decision(v, reason)
-	if a := &st.Now; a.Cause != d.Cause {
-		d.Cause, d.Pattern, d.Confidence = a.Cause, a.Pattern, a.Confidence
-	}
+	d := st.seen(v, reason)
 	terms := termsOf(&c.LimitSource, c.Lease, source, level)
 	d.Measure, d.To, d.Terms = LimitSource, level, &terms
 	return d

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"fmt"
+	"cmp"
 	"time"
 )
 
@@ -61,26 +61,41 @@ func (st *State) useless(s *Snapshot, m Measure) bool {
 // mode, and advised where nothing can be done. What is not done is said once a
 // phase of the episode.
 func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason string) []Decision {
-	verb := Do
-	switch {
-	case mode == Off:
+	if mode == Off {
 		return nil
-	case mode == Observe:
-		verb = Observed
-	case mode == Advise:
-		verb = Advised
-	case s.Unable != "":
-		verb, reason = Advised, fmt.Sprintf("%s; not done: %s", reason, s.Unable)
 	}
+	verb, suffix := verbOf(mode, s.Unable)
 	if verb != Do && once(&st.Episode.said.advised[m.slot()]) {
 		return nil
 	}
-	d := st.decision(verb, reason)
-	if a := &st.Now; a.Cause != d.Cause { // what is named may be older
-		d.Cause, d.Pattern, d.Confidence = a.Cause, a.Pattern, a.Confidence
-	}
+	d := st.seen(verb, reason+suffix)
 	d.Measure, d.From, d.To = m, from, to
 	return []Decision{d}
+}
+
+// verbOf is what becomes of a wish in a mode that is not off, and what is to be said with
+// it. Unable is why it can't be done, the first that is not empty.
+func verbOf(mode Mode, unable ...string) (v Verb, suffix string) {
+	switch mode {
+	case Observe:
+		return Observed, ""
+	case Advise:
+		return Advised, ""
+	}
+	if why := cmp.Or(unable...); why != "" {
+		return Advised, "; not done: " + why
+	}
+	return Do, ""
+}
+
+// seen starts a Decision that rests on what is seen now: what the episode is named for may
+// be older.
+func (st *State) seen(v Verb, reason string) Decision {
+	d := st.decision(v, reason)
+	if a := &st.Now; a.Cause != d.Cause {
+		d.Cause, d.Pattern, d.Confidence = a.Cause, a.Pattern, a.Confidence
+	}
+	return d
 }
 
 // bounded reports, once a phase of the episode, that a measure has come to the end of its bounds.

@@ -55,21 +55,11 @@ func (st *State) limitOffenders(s *Snapshot, c *Config, now time.Duration) []Dec
 
 // limit decides about offenders, after the list of all that come into question.
 func (st *State) limit(s *Snapshot, c *Config, mode Mode, found []offender, others []string) []Decision {
-	verb, suffix := Do, ""
-	switch {
-	case mode == Observe:
-		verb = Observed
-	case mode == Advise:
-		verb = Advised
-	case s.Unable != "":
-		verb, suffix = Advised, "; not done: "+s.Unable
-	case s.Unlisted != "":
-		verb, suffix = Advised, "; not done: "+s.Unlisted
-	}
+	verb, suffix := verbOf(mode, s.Unable, s.Unlisted)
 	if verb != Do && once(&st.Episode.said.advised[LimitSource.slot()]) {
 		return nil
 	}
-	out := st.rank(c, found, others)
+	out := st.rank(found, others)
 	for _, o := range found {
 		out = append(out, st.lease(verb, o.Prefix, Limited, c, o.why+suffix))
 	}
@@ -86,7 +76,7 @@ func further(n int) string {
 
 // rank gives the list of those in question, once in a phase of the episode while the
 // offenders are the same.
-func (st *State) rank(c *Config, found []offender, others []string) []Decision {
+func (st *State) rank(found []offender, others []string) []Decision {
 	h := fnv.New64a()
 	for _, o := range found {
 		fmt.Fprint(h, o.Prefix) // a hash takes all
@@ -96,8 +86,8 @@ func (st *State) rank(c *Config, found []offender, others []string) []Decision {
 		return nil
 	}
 	st.Episode.said.ranked = sum
-	d := st.lease(Rank, prefix{}, 0, c, ranking(found, "limit", others))
-	d.Terms = nil
+	d := st.seen(Rank, ranking(found, "limit", others))
+	d.Measure = LimitSource
 	return []Decision{d}
 }
 
@@ -105,7 +95,8 @@ func (st *State) rank(c *Config, found []offender, others []string) []Decision {
 // more connections than they would be left, the largest first. Of a table that refuses
 // connections nobody can be seen making them: there, who has held most of it for two
 // censuses is one, too. While nothing presses it takes two censuses for the rate, too: the
-// second that is counted may be a burst. The others are those of a like share, with the reason why not.
+// second that is counted may be a burst. The others are those of a like share, with the
+// reason why not.
 func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []offender, others []string) {
 	m, k := &c.LimitSource, &st.Now.Census
 	open := stack(s, LimitSource)
@@ -129,7 +120,7 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 		stuck := h.Prefix == hog && h.Prefix == st.hog && st.Now.lost.full > 0 && !k.clears(h)
 		why := allowed(s, c, h.Prefix, Limited)
 		switch {
-		case levelOf(open, Terms{Source: h.Prefix}) > 0:
+		case levelOf(open, h.Prefix) > 0:
 			continue
 		case why != "":
 			others = append(others, holds+", but is never limited: "+why)

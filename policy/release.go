@@ -49,7 +49,7 @@ func (st *State) ceased(s *Snapshot, c *Config, ch Change, room float64, now tim
 	takes = refused * linger.Seconds()
 	quiet := known && refused < trifle && !st.hidden(ch, c)
 	well := quiet || known && st.Now.Cause != MemoryShort && takes <= room && (ch.Cause != MemoryShort || st.Episode.Name == "")
-	if ch.After == Limited && levelOf(stack(s, LimitSource), ch.Terms) == Dropped {
+	if ch.After == Limited && levelOf(stack(s, LimitSource), ch.Terms.Source) == Dropped {
 		well = false // what is dropped is not refused
 	}
 	hold := holdOf(s, c, ch)

@@ -188,7 +188,7 @@ func (m *sim) lease() {
 	for _, ch := range open {
 		l := Lease{Change: ch.ID}
 		switch {
-		case ch.Terms.Source != hogsAddress || ch.After < levelOf(open, ch.Terms):
+		case ch.Terms.Source != hogsAddress || ch.After < levelOf(open, ch.Terms.Source):
 		case ch.After == Dropped:
 			l.Refused = m.demand
 		default:
