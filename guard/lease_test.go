@@ -218,41 +218,6 @@ func TestKilledGuardsLeaseIsOver(t *testing.T) {
 	})
 }
 
-// Before it is known who must not be limited, nobody is.
-func TestNobodyIsLimitedWithoutTheAllowlist(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
-		w.Allow, w.snapshot.Unlisted = nil, unlisted
-		w.want = 63_000
-		w.ticks(time.Minute)
-		w.wantLines(eventDone, 0)
-		for _, line := range w.wantLines(eventAdvised, 1) {
-			if !strings.Contains(line, "not done: who is never to be limited is not known yet") {
-				t.Error(line)
-			}
-		}
-	})
-}
-
-// An allowlist that can't be read whole serves as far as it goes, and that is said once.
-func TestAllowlistThatIsNotWhole(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
-		a.list, a.err = []policy.Allowed{{Prefix: hog, Why: "name server"}}, errors.New("no resolv.conf")
-		w.want = 63_000
-		w.ticks(time.Minute)
-		w.wantLines(eventDone, 0)
-		for _, line := range w.wantLines(eventUnseen, 1) {
-			if !strings.Contains(line, "may lack some: no resolv.conf") {
-				t.Error(line)
-			}
-		}
-		for _, line := range w.wantLines(eventBounded, 2) { // that max may not grow is the other
-			if strings.Contains(line, "limit-source") && !strings.Contains(line, "never limited: name server") {
-				t.Error(line)
-			}
-		}
-	})
-}
-
 // A reload with other terms ends the lease at once.
 func TestReloadEndsALeaseOnOtherTerms(t *testing.T) {
 	limiting(t, func(w *gateway, s *scout, _ *allowlist) {
@@ -268,51 +233,6 @@ func TestReloadEndsALeaseOnOtherTerms(t *testing.T) {
 		}
 		for _, line := range w.wantLines(eventUndone, 1) {
 			if !strings.Contains(line, "the policy has other terms now") {
-				t.Error(line)
-			}
-		}
-	})
-}
-
-// What a limit does not change is deleted, and in the end all is dropped.
-func TestEscalation(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
-		var asked []netip.Prefix
-		w.Prune = func(_ context.Context, _ string, p netip.Prefix) (int, error) {
-			asked = append(asked, p)
-			time.Sleep(2 * time.Second)
-			return 12_345, nil
-		}
-		w.Config.LimitSource.Escalation, w.Config.LimitSource.EscalateAfter = policy.DropAll, 1
-		w.want, w.refuse = 65_000, 18_950
-		w.ticks(100 * time.Second)
-		if len(asked) != 1 || asked[0] != hog {
-			t.Fatalf("asked to delete what %v has", asked)
-		}
-		for _, line := range w.wantLines(eventPruned, 1) {
-			if !strings.Contains(line, "change 1: 12,345 entries of 10.0.0.1 without a reply deleted in 2s: ") || !strings.Contains(line, `DELETED="12345"`) {
-				t.Error(line)
-			}
-		}
-		if got := w.leased.Value("drop:10.0.0.1/32"); got != "all dropped lease 15s" {
-			t.Errorf("the drop is %q", got)
-		}
-		c, _ := w.Ledger.Find(1)
-		if c.Walk == nil || !c.Walk.Done || c.Walk.Classes[0] != (ledger.Count{Class: unreplied, Deleted: 12_345}) {
-			t.Errorf("the ledger has %+v", c.Walk)
-		}
-	})
-}
-
-// A deletion that fails is said, and not repeated.
-func TestEscalationThatFails(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
-		w.Prune = func(context.Context, string, netip.Prefix) (int, error) { return 0, errors.New("no way") }
-		w.Config.LimitSource.Escalation, w.Config.LimitSource.EscalateAfter = policy.DeleteUnreplied, 1
-		w.want, w.refuse = 65_000, 18_950
-		w.ticks(2 * time.Minute)
-		for _, line := range w.wantLines(eventFailed, 1) {
-			if !strings.Contains(line, "prune of limit-source failed: no way") {
 				t.Error(line)
 			}
 		}
@@ -360,50 +280,5 @@ func TestSince(t *testing.T) {
 	third := since(second, held(30), time.Second) // it began anew
 	if first["k"].known || second["k"] != (refusal{150, 25, true}) || third["k"] != (refusal{30, 30, true}) {
 		t.Errorf("%+v, %+v, %+v", first, second, third)
-	}
-}
-
-// An allowlist that was never whole is none: until it is nobody is limited.
-func TestAllowlistThatWasNeverWhole(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
-		a.err = errors.New("no addresses")
-		w.snapshot.Unlisted = unlisted
-		w.bound()
-		w.want = 63_000
-		w.ticks(time.Minute)
-		w.wantLines(eventDone, 0)
-		a.err, w.refuse = nil, 18_950
-		w.ticks(time.Minute)
-		w.wantLines(eventDone, 1)
-	})
-}
-
-// Who must not be limited is looked up again without a census.
-func TestAllowlistIsFollowedWhileSourcesAreLimited(t *testing.T) {
-	limiting(t, func(w *gateway, _ *scout, a *allowlist) {
-		w.want, w.refuse = 63_000, 18_950
-		w.ticks(3 * time.Second)
-		w.want = 1000
-		w.ticks(6 * time.Minute) // the episode is over, so there are no more censuses
-		a.list = []policy.Allowed{{Prefix: hog, Why: "default gateway"}}
-		w.ticks(70 * time.Second)
-		for _, line := range w.wantLines(eventUndone, 1) {
-			if !strings.Contains(line, "never limited: default gateway") {
-				t.Error(line)
-			}
-		}
-	})
-}
-
-// The changes of one measure don't push those of another out of what the policy is
-// shown.
-func TestRecallKeepsEachMeasuresNewest(t *testing.T) {
-	all := []ledger.Change{{ID: 1, Measure: string(policy.RaiseMax), Boot: "b", State: ledger.Failed, Edits: []ledger.Edit{{Key: "k", Before: "1", After: "2"}}}}
-	for i := range 3 * closedKept {
-		e := actions.LeaseEdit(actions.Lease{Kind: nft.Drop, Source: hog, For: time.Second})
-		all = append(all, ledger.Change{ID: i + 2, Measure: string(policy.LimitSource), Boot: "b", State: ledger.Undone, Edits: []ledger.Edit{e}})
-	}
-	if got := Recall(all, "b", ""); len(got) != closedKept+1 || got[0].ID != 1 {
-		t.Errorf("%d changes, the first is %d", len(got), got[0].ID)
 	}
 }

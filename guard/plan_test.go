@@ -3,9 +3,11 @@ package guard
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/nft"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -143,5 +145,18 @@ func TestSentencesOfTimeouts(t *testing.T) {
 	d.Verb, d.Change, d.From, d.To, d.Timeouts = policy.Undo, 7, 4, 0, []policy.TimeoutChange{{Name: "udp_timeout", From: 10, To: 30}}
 	if got, want := Sentence(d), "undo change 7: give timeouts back, level 4 to 0: udp_timeout 10s → 30s: because"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The changes of one measure don't push those of another out of what the policy is
+// shown.
+func TestRecallKeepsEachMeasuresNewest(t *testing.T) {
+	all := []ledger.Change{{ID: 1, Measure: string(policy.RaiseMax), Boot: "b", State: ledger.Failed, Edits: []ledger.Edit{{Key: "k", Before: "1", After: "2"}}}}
+	for i := range 3 * closedKept {
+		e := actions.LeaseEdit(actions.Lease{Kind: nft.Drop, Source: hog, For: time.Second})
+		all = append(all, ledger.Change{ID: i + 2, Measure: string(policy.LimitSource), Boot: "b", State: ledger.Undone, Edits: []ledger.Edit{e}})
+	}
+	if got := Recall(all, "b", ""); len(got) != closedKept+1 || got[0].ID != 1 {
+		t.Errorf("%d changes, the first is %d", len(got), got[0].ID)
 	}
 }

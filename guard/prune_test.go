@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -103,5 +104,50 @@ func TestStopWithADeafPrune(t *testing.T) {
 			t.Errorf("%s is %q after the stop", limit, got)
 		}
 		time.Sleep(time.Minute) // it ends
+	})
+}
+
+// What a limit does not change is deleted, and in the end all is dropped.
+func TestEscalation(t *testing.T) {
+	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
+		var asked []netip.Prefix
+		w.Prune = func(_ context.Context, _ string, p netip.Prefix) (int, error) {
+			asked = append(asked, p)
+			time.Sleep(2 * time.Second)
+			return 12_345, nil
+		}
+		w.Config.LimitSource.Escalation, w.Config.LimitSource.EscalateAfter = policy.DropAll, 1
+		w.want, w.refuse = 65_000, 18_950
+		w.ticks(100 * time.Second)
+		if len(asked) != 1 || asked[0] != hog {
+			t.Fatalf("asked to delete what %v has", asked)
+		}
+		for _, line := range w.wantLines(eventPruned, 1) {
+			if !strings.Contains(line, "change 1: 12,345 entries of 10.0.0.1 without a reply deleted in 2s: ") || !strings.Contains(line, `DELETED="12345"`) {
+				t.Error(line)
+			}
+		}
+		if got := w.leased.Value("drop:10.0.0.1/32"); got != "all dropped lease 15s" {
+			t.Errorf("the drop is %q", got)
+		}
+		c, _ := w.Ledger.Find(1)
+		if c.Walk == nil || !c.Walk.Done || c.Walk.Classes[0] != (ledger.Count{Class: unreplied, Deleted: 12_345}) {
+			t.Errorf("the ledger has %+v", c.Walk)
+		}
+	})
+}
+
+// A deletion that fails is said, and not repeated.
+func TestEscalationThatFails(t *testing.T) {
+	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
+		w.Prune = func(context.Context, string, netip.Prefix) (int, error) { return 0, errors.New("no way") }
+		w.Config.LimitSource.Escalation, w.Config.LimitSource.EscalateAfter = policy.DeleteUnreplied, 1
+		w.want, w.refuse = 65_000, 18_950
+		w.ticks(2 * time.Minute)
+		for _, line := range w.wantLines(eventFailed, 1) {
+			if !strings.Contains(line, "prune of limit-source failed: no way") {
+				t.Error(line)
+			}
+		}
 	})
 }
