@@ -145,12 +145,37 @@ func ReadSizes() (s Sizes, err error) {
 	return s, err
 }
 
-// lockMax waits for MaxLock. The file is never removed: removing a lock file
-// while somebody waits for it would give two owners.
-func lockMax(ctx context.Context) (*os.File, error) {
+// ShareMax keeps others from changing the machine's max and buckets until release, without
+// doing so itself; many may share. Unlike HoldSizes it waits in the kernel's queue, for
+// however long it takes, since those who hold them come one after another.
+func ShareMax() (release func() error, err error) {
+	f, err := openLock()
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("share %s: %w", MaxLock, err), f.Close())
+	}
+	return f.Close, nil
+}
+
+func openLock() (*os.File, error) {
 	f, err := os.OpenFile(MaxLock, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	return f, nil
+}
+
+// lockMax waits for MaxLock. The file is never removed: removing a lock file
+// while somebody waits for it would give two owners.
+func lockMax(ctx context.Context) (*os.File, error) {
+	f, err := openLock()
+	if err != nil {
+		return nil, err
 	}
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

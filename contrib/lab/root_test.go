@@ -10,7 +10,6 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
-	"golang.org/x/sys/unix"
 )
 
 // Tests whose names begin with TestRoot need root and fail without it: run the
@@ -42,20 +41,17 @@ func newTestGateway(t *testing.T, opts Options) *Gateway {
 }
 
 // undisturbed keeps others from lowering the machine's max while the test makes entries.
-// Unlike Lower it waits in the kernel's queue, since those others come one after another.
 func undisturbed(t *testing.T) {
 	t.Helper()
-	lock, err := os.OpenFile(MaxLock, os.O_RDWR|os.O_CREATE, 0o644)
+	release, err := ShareMax()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lock.Close() })
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // lower holds the machine's max for the test.

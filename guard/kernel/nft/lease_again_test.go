@@ -15,7 +15,7 @@ func TestRootMadeAgainForWhatIsLeft(t *testing.T) {
 	hold(t, l, someTerms(), 20*time.Second, old)
 	hold(t, l, someTerms(), time.Minute, renewed)
 	time.Sleep(1100 * time.Millisecond)
-	inside(t, ns, RemoveLeases)
+	inside(t, ns, func() error { return EndLeft(old.Lease, renewed.Lease) }) // and so the table
 	remade, err := l.Hold(someTerms(), time.Minute, renewed)
 	if err != nil || !slices.Equal(remade, []string{"ip " + LimitsName}) {
 		t.Fatalf("remade %q, %v", remade, err)

@@ -6,26 +6,13 @@ import (
 	"slices"
 )
 
-// RemoveLeases removes the tables of leases that a dead guardian left in the calling
-// thread's network namespace. It is no error if there are none; ErrOwned if a living
-// guardian has them.
-func RemoveLeases() error {
-	return eachLeft(func(s *socket, left identity) error { return s.remove(left) })
-}
-
 // EndLeft ends leases in tables that a dead guardian left in the calling thread's
 // network namespace. One that is not there is no error; ErrOwned if a living guardian
 // has its table. The last lease of a table takes the table with it.
-func EndLeft(of ...Lease) error {
+func EndLeft(of ...Lease) (err error) {
 	if len(of) == 0 {
 		return nil
 	}
-	return eachLeft(func(s *socket, left identity) error { return s.endLeft(left, of) }, of...)
-}
-
-// eachLeft calls each for every table that was left, or for those that leases belong
-// to.
-func eachLeft(each func(*socket, identity) error, of ...Lease) (err error) {
 	s, err := dialTable(raw.proto, raw.name)
 	if err != nil {
 		return err
@@ -33,13 +20,13 @@ func eachLeft(each func(*socket, identity) error, of ...Lease) (err error) {
 	defer func() { err = errors.Join(err, s.lib.CloseLasting()) }()
 	var errs []error
 	for _, p := range leasePlaces {
-		if of != nil && !slices.ContainsFunc(of, func(l Lease) bool { set := l.set(); return set != nil && set.place == p }) {
+		if !slices.ContainsFunc(of, func(l Lease) bool { set := l.set(); return set != nil && set.place == p }) {
 			continue
 		}
 		s.family, s.table = p.proto, p.name
 		left, err := s.leftover()
 		if err == nil && left != nil {
-			err = each(s, *left)
+			err = s.endLeft(*left, of)
 		}
 		errs = append(errs, err)
 	}

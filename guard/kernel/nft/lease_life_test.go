@@ -274,9 +274,8 @@ func TestRootLeasesHaveAnOwner(t *testing.T) {
 	other := openIn(t, ns, ordinaryLeases)
 	inside(t, ns, func() error {
 		for name, try := range map[string]func() error{
-			"Hold":         func() error { _, err := other.Hold(terms, time.Minute, all...); return err },
-			"RemoveLeases": RemoveLeases,
-			"EndLeft":      func() error { return EndLeft(all[0].Lease) },
+			"Hold":    func() error { _, err := other.Hold(terms, time.Minute, all...); return err },
+			"EndLeft": func() error { return EndLeft(all[0].Lease) },
 		} {
 			if err := try(); !errors.Is(err, ErrOwned) || !strings.Contains(err.Error(), port) {
 				t.Errorf("%s: %v, want ErrOwned with port %s", name, err, port)
@@ -328,19 +327,8 @@ func TestRootEndLeft(t *testing.T) {
 	inside(t, ns, func() error { return EndLeft(all[4].Lease, all[2].Lease, all[0].Lease) })
 	wantStrings(t, "left", heldText(t, ns), textOf([]Request{all[1], all[3]}))
 	wantStrings(t, "tables", tablesIn(t, ns), everyTable[1:])
-	inside(t, ns, func() error { return errors.Join(EndLeft(all[1].Lease, all[3].Lease), EndLeft(all[3].Lease)) })
-	wantStrings(t, "tables", tablesIn(t, ns), nil)
-}
-
-func TestRootRemoveLeases(t *testing.T) {
-	ns := loopback(t)
-	inside(t, ns, RemoveLeases)
-	dead := openIn(t, ns, plainLeases)
-	terms, all := everyLease()
-	hold(t, dead, terms, time.Minute, all...)
-	dead.closed = true
 	counting := installIn(t, ns, ordinary)
-	inside(t, ns, RemoveLeases)
+	inside(t, ns, func() error { return errors.Join(EndLeft(all[1].Lease, all[3].Lease), EndLeft(all[3].Lease)) })
 	wantStrings(t, "tables", tablesIn(t, ns), nil)
 	present(t, counting, true)
 }

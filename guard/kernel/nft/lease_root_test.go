@@ -1,14 +1,11 @@
 package nft
 
 import (
-	"errors"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/contrib/lab"
 )
@@ -40,17 +37,15 @@ func openIn(t testing.TB, ns string, with leaseSettings) (l *Leases) {
 // in, until the test ends.
 func shareMax(t testing.TB) {
 	t.Helper()
-	f, err := os.OpenFile(lab.MaxLock, os.O_RDWR|os.O_CREATE, 0o644)
+	release, err := lab.ShareMax()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_SH)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func limit(source string) Request {
