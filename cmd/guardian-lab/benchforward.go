@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,23 +22,11 @@ const (
 
 // A forwardBench is one run of `bench forwarding`.
 type forwardBench struct {
-	rates  []int // new flows per second; 0 is as fast as it goes
-	rounds int
-	length time.Duration // of what is measured, each time
-	json   bool
-
-	sizes        lab.Sizes     // the machine's for the run
-	fill, settle time.Duration // of flood before the first turn, and in each before it is measured
-	self         string        // path of this program, which plays the guard
-	line         *program.Line
+	floodBench
+	self string // path of this program, which plays the guard
 }
 
-func newForwardBench() *forwardBench {
-	return &forwardBench{
-		sizes: lab.Sizes{Max: 1 << 22, Buckets: 1 << 20}, // room for whatever rate the generator comes to
-		fill:  20 * time.Second, settle: 4 * time.Second,
-	}
-}
+func newForwardBench() *forwardBench { return &forwardBench{floodBench: newFloodBench()} }
 
 func benchForwardingCommand(b *forwardBench) *cobra.Command {
 	cmd := &cobra.Command{
@@ -116,21 +103,12 @@ func (b *forwardBench) flooded(ctx context.Context, g *lab.Gateway, rate int) ([
 	if err := g.SetTimeouts(map[string]int{"tcp_timeout_established": forwardTimeout}); err != nil {
 		return nil, err
 	}
-	flood := lab.Flood{Pattern: lab.Assured, Rate: rate, For: b.fill}
-	b.line.Show(rateText(rate)+": filling the table", true)
-	if _, err := g.Flood(ctx, flood); err != nil {
-		return nil, err
-	}
 	rows := forwardRows()
-	err := takeTurns(b.rounds, len(rows), func(round, i int) error {
-		row := &rows[i]
-		b.line.Show(fmt.Sprintf("%s, round %d of %d: %s", rateText(rate), round+1, b.rounds, row.What), false)
-		run, err := b.turn(ctx, g, flood, row.Name)
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", rateText(rate), row.What, err)
-		}
-		row.Runs = append(row.Runs, run)
-		return nil
+	what := func(i int) string { return rows[i].What }
+	err := b.underFlood(ctx, g, rate, len(rows), what, func(flood lab.Flood, i int) error {
+		run, err := b.turn(ctx, g, flood, rows[i].Name)
+		rows[i].Runs = append(rows[i].Runs, run)
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -14,21 +14,11 @@ import (
 
 // A leaseBench is one run of `bench leases`.
 type leaseBench struct {
-	sources int   // that have a lease where there are many
-	rates   []int // new flows per second; 0 is as fast as it goes
-	rounds  int
-	length  time.Duration // of what is measured, each time
-	json    bool
-
-	sizes        lab.Sizes // the machine's for the run
-	fill, settle time.Duration
-	line         *program.Line
+	floodBench
+	sources int // that have a lease where there are many
 }
 
-func newLeaseBench() *leaseBench {
-	b := newForwardBench()
-	return &leaseBench{sizes: b.sizes, fill: b.fill, settle: b.settle}
-}
+func newLeaseBench() *leaseBench { return &leaseBench{floodBench: newFloodBench()} }
 
 func benchLeasesCommand(b *leaseBench) *cobra.Command {
 	cmd := &cobra.Command{
@@ -103,21 +93,12 @@ func (b *leaseBench) flooded(ctx context.Context, g *lab.Gateway, rate int) ([]l
 	if err := g.SetTimeouts(map[string]int{"tcp_timeout_established": forwardTimeout, "udp_timeout": forwardTimeout}); err != nil {
 		return nil, err
 	}
-	flood := lab.Flood{Pattern: lab.Assured, Rate: rate, For: b.fill}
-	b.line.Show(rateText(rate)+": filling the table", true)
-	if _, err := g.Flood(ctx, flood); err != nil {
-		return nil, err
-	}
 	rows := b.rows()
-	err := takeTurns(b.rounds, len(rows), func(round, i int) error {
-		row := &rows[i]
-		b.line.Show(fmt.Sprintf("%s, round %d of %d: %s", rateText(rate), round+1, b.rounds, row.What), false)
-		run, err := b.turn(ctx, g, flood, row)
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", rateText(rate), row.What, err)
-		}
-		row.Runs = append(row.Runs, run)
-		return nil
+	what := func(i int) string { return rows[i].What }
+	err := b.underFlood(ctx, g, rate, len(rows), what, func(flood lab.Flood, i int) error {
+		run, err := b.turn(ctx, g, flood, &rows[i])
+		rows[i].Runs = append(rows[i].Runs, run)
+		return err
 	})
 	if err != nil {
 		return nil, err
