@@ -41,6 +41,9 @@ type Config struct {
 	// kernel ends it then.
 	Lease time.Duration
 
+	// ActsPerHour bounds how often anything is done. Beyond it there is only advice.
+	ActsPerHour ActsPerHour
+
 	Watch           Watch
 	Census          CensusConfig
 	Memory          Memory
@@ -50,6 +53,13 @@ type Config struct {
 	LimitSource     LimitSourceConfig
 	Bypass          []Flow // by name
 }
+
+// ActsPerHour is how many changes may be made in an hour: in all, and of each measure.
+// What an operator approves is beyond it.
+type ActsPerHour struct{ All, RaiseMax, GrowBuckets, ShortenTimeouts, LimitSource, Bypass int }
+
+// MaxActs is the most changes of a measure that a policy may allow in an hour.
+const MaxActs = 100
 
 // Watch says when the table is in trouble and when it is well again.
 type Watch struct {
@@ -196,8 +206,9 @@ func (e Escalation) String() string {
 // nothing. guardian.toml.example documents every value.
 func Default() Config {
 	return Config{
-		Mode:  Advise,
-		Lease: 15 * time.Second,
+		Mode:        Advise,
+		Lease:       15 * time.Second,
+		ActsPerHour: ActsPerHour{All: 200, RaiseMax: 20, GrowBuckets: 4, ShortenTimeouts: 40, LimitSource: 100, Bypass: 40},
 		Watch: Watch{
 			High: 0.80, Low: 0.50,
 			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,

@@ -51,6 +51,12 @@ type Decision struct {
 	// Terms are those of a lease (LimitSource, Bypass). From and To are levels then.
 	Terms *Terms `json:"terms,omitempty"`
 
+	// ID names what would be done (Do, Advised, Observed): the same in every mode and at
+	// every reading of the same trouble. An operator approves advice by it.
+	ID string `json:"id,omitempty"`
+	// ApprovedBy is who approved it, empty where the policy did (Do).
+	ApprovedBy string `json:"approved_by,omitempty"`
+
 	Change  int     `json:"change,omitempty"` // id of the change judged, undone or yielded
 	Outcome Outcome `json:"outcome,omitempty"`
 	Reason  string  `json:"reason"`

@@ -40,6 +40,13 @@ type Snapshot struct {
 	// here, so a daemon that was killed goes on where it was.
 	Changes []Change
 
+	// Approved is the advice that an operator has approved since the previous snapshot.
+	Approved []Approval
+
+	// Paused says that an operator wants nothing changed for a while, until when and who,
+	// empty while nobody does.
+	Paused string
+
 	// Unable says why no change can be made at present (the ledger can't be
 	// written), empty when one can.
 	Unable string
@@ -120,3 +127,9 @@ const (
 	NotEnough  Outcome = "helped, not enough" // it took effect, and the trouble has outgrown it
 	DidNotHelp Outcome = "did not help"       // losses go on for another reason; not repeated in this episode
 )
+
+// An Approval is an operator's word for one piece of advice.
+type Approval struct {
+	ID string // of the Decision
+	By string // who, for people
+}
