@@ -1,0 +1,2 @@
+// Package control is the daemon's control socket: an operator's way to ask and to command.
+package control
