@@ -24,11 +24,24 @@ const maxSize = 64 << 10
 type File struct {
 	Policy    policy.Config
 	Namespace string // path of the guarded network namespace, "" for our own
+	Record    Record
+	Control   Control
 	Hash      string // SHA-256 of the text in hexadecimal, "" without a file
 }
 
+// Record bounds the flight record.
+type Record struct {
+	Size int64 // bytes on disk in all, 0 for no record
+}
+
+// Control says who may use the control socket beside root and the daemon's own user.
+type Control struct {
+	ReadAll bool   // everybody may read
+	Group   string // whose members may read and change, "" for the daemon's own group
+}
+
 // Default is the policy in force when there is no file.
-func Default() File { return File{Policy: policy.Default()} }
+func Default() File { return File{Policy: policy.Default(), Record: Record{Size: 64 * mebibyte}} }
 
 // Load reads the policy file at path. The error wraps [io/fs.ErrNotExist] when
 // there is none, and is [Problems] when there is one with mistakes; on every

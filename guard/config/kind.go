@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,34 @@ func choice[T fmt.Stringer](values ...T) func(any) (T, error) {
 	}
 }
 
+// A reader is who may read on the control socket, true for everybody.
+type reader bool
+
+func (r reader) String() string {
+	if r {
+		return "all"
+	}
+	return "group"
+}
+
+var readers = choice(reader(false), reader(true))
+
+func aReader(v any) (bool, error) {
+	r, err := readers(v)
+	return bool(r), err
+}
+
+// groupName is what useradd and systemd take for a name.
+var groupName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+
+// aGroup is the name of a group of users, or empty.
+func aGroup(v any) (string, error) {
+	if s, ok := v.(string); ok && (s == "" || groupName.MatchString(s)) {
+		return s, nil
+	}
+	return "", fmt.Errorf(`want the name of a group such as "adm", got %s`, describe(v))
+}
+
 func aFlag(v any) (bool, error) {
 	if b, ok := v.(bool); ok {
 		return b, nil
@@ -84,17 +113,27 @@ func whole(lo, hi int) func(any) (int, error) {
 	}
 }
 
-// zeroOr is 0 or what else a kind of whole number takes.
-func zeroOr(kind func(any) (int, error)) func(any) (int, error) {
-	return func(v any) (int, error) {
+// zeroOr is 0, which means something else, or what a kind of whole number takes.
+func zeroOr[T int | int64](kind func(any) (T, error), meaning string) func(any) (T, error) {
+	return func(v any) (T, error) {
 		if n, ok := v.(int64); ok && n == 0 {
 			return 0, nil
 		}
 		n, err := kind(v)
 		if err != nil {
-			return 0, fmt.Errorf("%w; 0 is no limit", err)
+			return 0, fmt.Errorf("%w; 0 is %s", err, meaning)
 		}
 		return n, nil
+	}
+}
+
+const mebibyte = 1 << 20
+
+// mebibytes is a size from lo to hi MiB, in bytes.
+func mebibytes(lo, hi int) func(any) (int64, error) {
+	return func(v any) (int64, error) {
+		n, err := whole(lo, hi)(v)
+		return int64(n) * mebibyte, err
 	}
 }
 

@@ -72,7 +72,7 @@ func only(words []string, is func(string) bool) (found string) {
 
 // few lists words, as many as fit into a line.
 func few(words []string) string {
-	const enough = 110 // bytes
+	const enough = 160 // bytes
 	size, n := 0, 0
 	for size <= enough && n < len(words) {
 		size += len(words[n]) + len(", ")

@@ -45,6 +45,8 @@ const (
 	month = 30 * day
 	// maxEntries is the largest value of nf_conntrack_max, an int in the kernel.
 	maxEntries = 1<<31 - 1
+	// maxAllActs is that of all five measures together.
+	maxAllActs = 5 * policy.MaxActs
 )
 
 // schema holds every key of the file once. The bounds keep out slips of the
@@ -55,6 +57,13 @@ var schema = slices.Concat([]setting[File]{
 	// Shorter, a guardian that has no CPU for a moment would let go of what it holds.
 	key("lease", func(f *File) *span { return &f.Policy.Lease }, seconds(5*time.Second, 10*time.Minute)),
 	key("namespace", func(f *File) *string { return &f.Namespace }, aPath),
+
+	key("acts_per_hour.all", func(f *File) *int { return &f.Policy.ActsPerHour.All }, whole(1, maxAllActs)),
+	key("acts_per_hour.raise_max", func(f *File) *int { return &f.Policy.ActsPerHour.RaiseMax }, whole(1, policy.MaxActs)),
+	key("acts_per_hour.grow_buckets", func(f *File) *int { return &f.Policy.ActsPerHour.GrowBuckets }, whole(1, policy.MaxActs)),
+	key("acts_per_hour.shorten_timeouts", func(f *File) *int { return &f.Policy.ActsPerHour.ShortenTimeouts }, whole(1, policy.MaxActs)),
+	key("acts_per_hour.limit_source", func(f *File) *int { return &f.Policy.ActsPerHour.LimitSource }, whole(1, policy.MaxActs)),
+	key("acts_per_hour.bypass", func(f *File) *int { return &f.Policy.ActsPerHour.Bypass }, whole(1, policy.MaxActs)),
 
 	key("watch.high", func(f *File) *float64 { return &f.Policy.Watch.High }, ratio(0.01, 1)),
 	// Raises aim at the low mark: at 0 no table would be large enough.
@@ -107,7 +116,7 @@ var schema = slices.Concat([]setting[File]{
 	key("shorten_timeouts.retime", func(f *File) *bool { return &f.Policy.ShortenTimeouts.Retime }, aFlag),
 	// With less a walk would sleep so long between what it reads that entries see packets
 	// before they are deleted as too old.
-	key("shorten_timeouts.budget", func(f *File) *int { return &f.Policy.ShortenTimeouts.Budget }, zeroOr(whole(10_000, 1_000_000_000))),
+	key("shorten_timeouts.budget", func(f *File) *int { return &f.Policy.ShortenTimeouts.Budget }, zeroOr(whole(10_000, 1_000_000_000), "no limit")),
 	key("shorten_timeouts.cooldown", func(f *File) *span { return &f.Policy.ShortenTimeouts.Cooldown }, duration(time.Second, month)),
 	key("shorten_timeouts.hold", func(f *File) *span { return &f.Policy.ShortenTimeouts.Hold }, duration(time.Second, month)),
 	key("shorten_timeouts.check", func(f *File) *span { return &f.Policy.ShortenTimeouts.Check }, duration(time.Second, day)),
@@ -127,6 +136,11 @@ var schema = slices.Concat([]setting[File]{
 	key("limit_source.check", func(f *File) *span { return &f.Policy.LimitSource.Check }, duration(time.Second, day)),
 	key("limit_source.escalation", func(f *File) *escalation { return &f.Policy.LimitSource.Escalation }, anEscalation),
 	key("limit_source.escalate_after", func(f *File) *int { return &f.Policy.LimitSource.EscalateAfter }, whole(1, 1000)),
+
+	key("record.size", func(f *File) *int64 { return &f.Record.Size }, zeroOr(mebibytes(8, 65_536), "no record")),
+
+	key("control.read", func(f *File) *bool { return &f.Control.ReadAll }, aReader),
+	key("control.group", func(f *File) *string { return &f.Control.Group }, aGroup),
 })
 
 // settings and flowSettings are the schemas by name. known are the names of both in

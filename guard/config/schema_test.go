@@ -82,6 +82,8 @@ func spoken(field string) string {
 		return "ipv4_prefix"
 	case "IPv6Bits":
 		return "ipv6_prefix"
+	case "ReadAll":
+		return "read"
 	}
 	return snake(field)
 }
