@@ -18,7 +18,6 @@ const (
 func (st *State) bypass(s *Snapshot, c *Config, now time.Duration) []Decision {
 	out := st.track(s, c, now)
 	var refused []string
-	said := st.Episode.said.advised[Bypass.slot()]
 	for i := range c.Bypass {
 		f := &c.Bypass[i]
 		mode := min(c.Mode, f.Mode)
@@ -32,8 +31,7 @@ func (st *State) bypass(s *Snapshot, c *Config, now time.Duration) []Decision {
 		case sight.NAT != "":
 			refused = append(refused, fmt.Sprintf("%s, since %s is translated, which untracked packets are not", f.Name, sight.NAT))
 		default:
-			st.Episode.said.advised[Bypass.slot()] = said // another flow's advice is not this one's
-			out = append(out, st.exempt(s, c, f, mode)...)
+			out = append(out, st.exempt(s, c, f, mode, now)...)
 		}
 	}
 	if len(refused) > 0 {
@@ -43,17 +41,14 @@ func (st *State) bypass(s *Snapshot, c *Config, now time.Duration) []Decision {
 }
 
 // exempt decides about one flow.
-func (st *State) exempt(s *Snapshot, c *Config, f *Flow, mode Mode) []Decision {
+func (st *State) exempt(s *Snapshot, c *Config, f *Flow, mode Mode, now time.Duration) []Decision {
 	reason := st.Now.figures()
 	if !f.Lifeline {
 		reason += "; the host's firewall must let its untracked packets pass"
 	}
-	terms := Terms{Flow: f.Name, Mark: f.Mark(), Lease: c.Lease}
-	out := st.propose(s, Bypass, mode, 0, 1, reason)
-	for i := range out {
-		out[i].Terms = &terms
-	}
-	return out
+	d := st.seen(Do, reason)
+	d.Measure, d.To, d.Terms = Bypass, 1, &Terms{Flow: f.Name, Mark: f.Mark(), Lease: c.Lease}
+	return st.wish(s, mode, d, now)
 }
 
 // wants reports whether the trouble seen now is what a flow bypasses tracking for.
@@ -72,10 +67,12 @@ func (st *State) track(s *Snapshot, c *Config, now time.Duration) (out []Decisio
 		switch {
 		case f == nil:
 			out = append(out, st.end(ch, "the policy no longer lists it")...)
-		case min(c.Mode, f.Mode) < Act:
+		case !stays(ch, min(c.Mode, f.Mode)):
 			out = append(out, st.end(ch, "the policy is in mode "+min(c.Mode, f.Mode).String()+" now")...)
-		case ch.Terms != Terms{Flow: f.Name, Mark: f.Mark(), Lease: c.Lease}:
-			out = append(out, st.end(ch, "the policy has other terms now")...)
+		case ch.Terms.Mark != f.Mark():
+			out = append(out, st.end(ch, otherTerms)...)
+		case ch.Terms.Lease != c.Lease:
+			out = append(out, st.replace(s, ch, Terms{Flow: f.Name, Mark: f.Mark(), Lease: c.Lease})...)
 		case st.wellFor(ch, st.needless(f, c), now) >= f.Hold:
 			out = append(out, st.end(ch, fmt.Sprintf("%s entries (%s) and no trouble for %s", Number(s.Count), Percent(st.Now.Utilization), Span(f.Hold)))...)
 		}

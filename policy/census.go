@@ -31,8 +31,12 @@ type Census struct {
 
 // WantsCensus reports whether the newest reading calls for a census: there is
 // trouble, or was and nobody has looked yet, or an undo depends on what is in the
-// table; and the last one was begun long enough ago. last is 0 for never.
+// table; and the last one was begun long enough ago. One that an approval waits for is
+// wanted at once. last is 0 for never.
 func (st *State) WantsCensus(c *Config, last, now time.Duration) bool {
+	if st.rush > last && c.Mode > Off {
+		return true
+	}
 	due := last == 0 || now-last >= st.censusEvery(c)
 	return due && (st.unsure || c.Mode > Off && (st.Now.Cause != None || st.awaitsCensus()))
 }

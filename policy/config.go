@@ -208,7 +208,7 @@ func Default() Config {
 	return Config{
 		Mode:        Advise,
 		Lease:       15 * time.Second,
-		ActsPerHour: ActsPerHour{All: 200, RaiseMax: 20, GrowBuckets: 4, ShortenTimeouts: 40, LimitSource: 100, Bypass: 40},
+		ActsPerHour: ActsPerHour{All: 200, RaiseMax: 60, GrowBuckets: 4, ShortenTimeouts: 60, LimitSource: 100, Bypass: 60},
 		Watch: Watch{
 			High: 0.80, Low: 0.50,
 			Horizon: 30 * time.Second, Window: 10 * time.Second, Calm: 5 * time.Minute,

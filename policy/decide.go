@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -12,6 +13,8 @@ type State struct {
 	Now      Assessment // of the newest snapshot
 	Episode  Episode
 	Baseline Baseline // the daemon keeps it over a restart
+	// Advice is what was wanted and not done, lately.
+	Advice [maxAdvice]Advice
 
 	begun   time.Duration // boot clock at the first snapshot, 0 before it
 	resumed Episode       // of changes found open then, until it is taken up
@@ -25,6 +28,9 @@ type State struct {
 	checks   [levels]check
 	leases   [maxLeases]calm // those in force first
 	ranked   time.Duration   // when the census was begun that was last asked for offenders
+	asked    time.Duration   // when it was asked
+	acts     acts            // at the newest reading
+	rush     time.Duration   // a census begun after it is wanted at once, 0 for none
 	pruned   time.Duration   // when the census was begun that last had entries of a source deleted
 	// fast are the sources that made connections steadily then.
 	fast [MaxLimited]netip.Prefix
@@ -44,6 +50,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.heed(&s, now)
+	st.acts, st.rush = actsOf(&s, &c, now), st.hurry(&s)
 	st.Now, st.unsure = assess(&st.history, &s, &c, now), false
 	st.explain(&s, &c, now)
 	st.learn(&s, &c, now)
@@ -68,7 +75,11 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	out = append(out, st.shortenTimeouts(&s, &c, now, limit)...)
 	st.tidy(&s)
 	out = append(out, st.limitSource(&s, &c, now)...)
-	return st, append(out, st.bypass(&s, &c, now)...)
+	out = append(out, st.bypass(&s, &c, now)...)
+	if s.Paused != "" {
+		out = slices.DeleteFunc(out, func(d Decision) bool { return d.Verb == Undo || d.Verb == Prune })
+	}
+	return st, out
 }
 
 // learn adds the reading to the baseline, for the time since the one before.

@@ -26,7 +26,6 @@ type Episode struct {
 // said remembers what has been reported in this phase of the episode, so that
 // each is reported once and not at every reading.
 type said struct {
-	advised [measures]bool
 	bounded [measures]bool
 	ranked  uint64 // the offenders last listed, hashed
 }
@@ -202,4 +201,9 @@ func (st *State) resumes(c *Config, now time.Duration) bool {
 
 // Reconsider forgets what has been said in this episode, because the policy is
 // another now.
-func (st *State) Reconsider() { st.Episode.said = said{} }
+func (st *State) Reconsider() {
+	st.Episode.said = said{}
+	for i := range st.Advice {
+		st.Advice[i].said = false
+	}
+}

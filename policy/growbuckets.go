@@ -39,7 +39,7 @@ func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, limit in
 		return st.bounded(GrowBuckets, s.Buckets, fmt.Sprintf("nf_conntrack_buckets stays at %s: %s", Number(s.Buckets), bound))
 	}
 	return st.propose(s, GrowBuckets, mode, s.Buckets, to,
-		fmt.Sprintf("a mean chain of %.1f at %s entries; %s", chain(at, s.Buckets), Number(at), st.Now.figures()))
+		fmt.Sprintf("a mean chain of %.1f at %s entries; %s", chain(at, s.Buckets), Number(at), st.Now.figures()), now)
 }
 
 // chainsTooLong reports whether more buckets are the remedy for what is seen now.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -31,7 +32,7 @@ func levelOf(open []Change, source prefix) (level int) {
 // reply is deleted, then all that they send is dropped.
 func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Decision) {
 	m, a := &c.LimitSource, &st.Now
-	if m.Escalation == LimitOnly || !a.ofSources() || a.Census.At == 0 || s.Unable != "" || st.refusedLately(s, now) {
+	if m.Escalation == LimitOnly || min(c.Mode, m.Mode) < Act || !a.ofSources() || a.Census.At == 0 || cmp.Or(s.Paused, s.Unable) != "" || st.refusedLately(s, now) {
 		return nil
 	}
 	step := time.Duration(m.EscalateAfter) * c.Lease
@@ -47,7 +48,9 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 		still := fmt.Sprintf("%s still holds %s of the table, limited for %s", h.text(), h.Share.text(), Span(now-ch.Made))
 		switch {
 		case ch.Walk.Done && allowed(s, c, ch.Terms.Source, Dropped) == "" && since >= 2*step && a.Census.At > st.pruned && m.Escalation == DropAll:
-			out = append(out, st.lease(Do, ch.Terms.Source, Dropped, c, still))
+			d := st.lease(ch.Terms.Source, Dropped, c, still)
+			d.ID, d.ApprovedBy = st.idOf(s, &d), ch.ApprovedBy
+			out = append(out, d)
 		case since >= step && ch.Walk == (Walk{}):
 			d := st.decision(Prune, still).about(ch)
 			d.Terms = &ch.Terms
@@ -58,8 +61,8 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 }
 
 // lease decides about what is done to a source.
-func (st *State) lease(v Verb, source prefix, level int, c *Config, reason string) Decision {
-	d := st.seen(v, reason)
+func (st *State) lease(source prefix, level int, c *Config, reason string) Decision {
+	d := st.seen(Do, reason)
 	terms := termsOf(&c.LimitSource, c.Lease, source, level)
 	d.Measure, d.To, d.Terms = LimitSource, level, &terms
 	return d

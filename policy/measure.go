@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // stack returns the open changes of a measure, oldest first. Each rests on the
 // one before it: its Before is the other's After.
@@ -25,8 +22,8 @@ const (
 	lastBackoff  = time.Hour
 )
 
-// resting reports whether a measure must wait: it acted a moment ago, was refused
-// or was yielded to somebody else.
+// resting reports whether a measure must wait: it acted a moment ago, was refused, was
+// yielded to somebody else or rolled back by an operator.
 func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
 	backoff := firstBackoff
 	rests := false
@@ -35,7 +32,7 @@ func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool
 			continue
 		}
 		since := now - c.At
-		rests = rests || since < cooldown || c.State == Yielded && since < yieldFor
+		rests = rests || since < cooldown || (c.State == Yielded || c.RolledBack) && since < yieldFor
 		if c.State != Failed {
 			backoff = firstBackoff
 			continue
@@ -57,35 +54,11 @@ func (st *State) useless(s *Snapshot, m Measure) bool {
 	return false
 }
 
-// propose turns a measure's wish into a decision: done, advised or observed by
-// mode, and advised where nothing can be done. What is not done is said once a
-// phase of the episode.
-func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason string) []Decision {
-	if mode == Off {
-		return nil
-	}
-	verb, suffix := verbOf(mode, s.Unable)
-	if verb != Do && once(&st.Episode.said.advised[m.slot()]) {
-		return nil
-	}
-	d := st.seen(verb, reason+suffix)
+// propose wishes that a measure changes a number or a level.
+func (st *State) propose(s *Snapshot, m Measure, mode Mode, from, to int, reason string, now time.Duration) []Decision {
+	d := st.seen(Do, reason)
 	d.Measure, d.From, d.To = m, from, to
-	return []Decision{d}
-}
-
-// verbOf is what becomes of a wish in a mode that is not off, and what is to be said with
-// it. Unable is why it can't be done, the first that is not empty.
-func verbOf(mode Mode, unable ...string) (v Verb, suffix string) {
-	switch mode {
-	case Observe:
-		return Observed, ""
-	case Advise:
-		return Advised, ""
-	}
-	if why := cmp.Or(unable...); why != "" {
-		return Advised, "; not done: " + why
-	}
-	return Do, ""
+	return st.wish(s, mode, d, now)
 }
 
 // seen starts a Decision that rests on what is seen now: what the episode is named for may

@@ -32,7 +32,7 @@ func (st *State) limitOffenders(s *Snapshot, c *Config, now time.Duration) []Dec
 	if mode == Off || a.Census.At == 0 || a.Census.At == st.ranked {
 		return nil
 	}
-	st.ranked = a.Census.At
+	st.ranked, st.asked = a.Census.At, now
 	if !a.ofSources() || a.age > c.Census.takes()+pursuit { // it tells of another time
 		st.fast, st.hog = [MaxLimited]prefix{}, prefix{}
 		return nil
@@ -50,20 +50,18 @@ func (st *State) limitOffenders(s *Snapshot, c *Config, now time.Duration) []Dec
 	case st.refusedLately(s, now):
 		return nil
 	}
-	return st.limit(s, c, mode, found, others)
+	return st.limit(s, c, mode, found, others, now)
 }
 
 // limit decides about offenders, after the list of all that come into question.
-func (st *State) limit(s *Snapshot, c *Config, mode Mode, found []offender, others []string) []Decision {
-	verb, suffix := verbOf(mode, s.Unable, s.Unlisted)
-	if verb != Do && once(&st.Episode.said.advised[LimitSource.slot()]) {
-		return nil
-	}
-	out := st.rank(found, others)
+func (st *State) limit(s *Snapshot, c *Config, mode Mode, found []offender, others []string, now time.Duration) (out []Decision) {
 	for _, o := range found {
-		out = append(out, st.lease(verb, o.Prefix, Limited, c, o.why+suffix))
+		out = append(out, st.wish(s, mode, st.lease(o.Prefix, Limited, c, o.why), now, s.Unlisted)...)
 	}
-	return out
+	if len(out) == 0 {
+		return nil // all of it was said
+	}
+	return append(st.rank(found, others), out...)
 }
 
 // further is a word for where some are limited already.
@@ -173,7 +171,7 @@ func (st *State) spent(s *Snapshot, source prefix, yieldFor, now time.Duration) 
 		if ch.Measure != LimitSource || ch.Terms.Source != source {
 			return false
 		}
-		return ch.Outcome == DidNotHelp && st.thisPhase(ch) || ch.State == Yielded && now-ch.At < yieldFor ||
+		return ch.Outcome == DidNotHelp && st.thisPhase(ch) || (ch.State == Yielded || ch.RolledBack) && now-ch.At < yieldFor ||
 			ch.State == Undone && st.Now.Census.At < ch.At
 	})
 }

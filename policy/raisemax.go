@@ -38,7 +38,7 @@ func (st *State) raiseMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	if to < least && !last {
 		return st.bounded(RaiseMax, s.Max, fmt.Sprintf("nf_conntrack_max stays at %s: %s", Number(s.Max), bound))
 	}
-	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.figures())
+	return st.propose(s, RaiseMax, mode, s.Max, to, st.Now.figures(), now)
 }
 
 // wantsRoom reports whether more room is the remedy for what is seen now.
@@ -87,12 +87,26 @@ func (st *State) lowerMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 	if len(open) == 0 || drifting(s, RaiseMax, s.Max) {
 		return nil
 	}
+	if ch, ok := aboveCeiling(open, s, c); ok {
+		return st.undo(ch, s.Max, fmt.Sprintf("the policy approves %s at most now", Number(c.RaiseMax.Ceiling)))
+	}
 	well := func(ch Change) bool { return s.Count <= roomFor(ch.Before, c) }
 	ch, ok := st.deepest(open, c.RaiseMax.Hold, now, well)
 	if !ok {
 		return nil
 	}
 	return st.undo(ch, s.Max, fmt.Sprintf("%s entries, at most %s for %s", Number(s.Count), Number(roomFor(ch.Before, c)), Span(c.RaiseMax.Hold)))
+}
+
+// aboveCeiling is the lowest raise beyond a ceiling that was lowered since, of those that
+// the table does not need.
+func aboveCeiling(open []Change, s *Snapshot, c *Config) (lowest Change, found bool) {
+	for _, ch := range open {
+		if ch.After > c.RaiseMax.Ceiling && float64(s.Count)*(1+margin) <= float64(ch.Before) {
+			return ch, true
+		}
+	}
+	return Change{}, false
 }
 
 // margin is the room kept above the count when max is lowered, as a share of the

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -27,6 +28,10 @@ func (st *State) release(s *Snapshot, c *Config, now time.Duration) (out []Decis
 	sources := sourcesOf(open)
 	for _, ch := range open {
 		why := unwanted(s, c, ch)
+		if terms := termsOf(&c.LimitSource, c.Lease, ch.Terms.Source, ch.After); why == "" && ch.Terms != terms {
+			out = append(out, st.replace(s, ch, terms)...)
+			continue
+		}
 		if most := c.LimitSource.MaxSources; why == "" && slices.Index(sources, ch.Terms.Source) >= most {
 			why = fmt.Sprintf("the policy limits %d sources at most now", most)
 		}
@@ -104,6 +109,20 @@ func (st *State) end(ch Change, why string) []Decision {
 	return d
 }
 
+const otherTerms = "the policy has other terms now"
+
+// replace takes a lease back and makes it again with the terms that the policy has now.
+func (st *State) replace(s *Snapshot, ch Change, terms Terms) []Decision {
+	out := st.end(ch, otherTerms)
+	if cmp.Or(s.Paused, s.Unable) != "" {
+		return out
+	}
+	d := st.decision(Do, otherTerms).about(ch)
+	d.Change, d.To, d.Terms, d.ApprovedBy = 0, ch.After, &terms, ch.ApprovedBy
+	d.ID = st.idOf(s, &d)
+	return append(out, d)
+}
+
 // unwanted says why the policy does not want a lease at all, empty if it does.
 func unwanted(s *Snapshot, c *Config, ch Change) string {
 	m := &c.LimitSource
@@ -111,17 +130,23 @@ func unwanted(s *Snapshot, c *Config, ch Change) string {
 	switch {
 	case s.Max == 0:
 		return "the table has no limit now"
-	case min(c.Mode, m.Mode) < Act:
+	case !stays(ch, min(c.Mode, m.Mode)):
 		return "the policy is in mode " + min(c.Mode, m.Mode).String() + " now"
 	case ch.After == Dropped && m.Escalation < DropAll:
 		return "the policy no longer drops sources"
-	case t != termsOf(m, c.Lease, t.Source, ch.After) || t.Source.Bits() != m.bits(t.Source):
-		return "the policy has other terms now"
+	case t.Source.Bits() != m.bits(t.Source):
+		return otherTerms
 	}
 	if why := allowed(s, c, t.Source, ch.After); why != "" {
 		return "never limited: " + why
 	}
 	return ""
+}
+
+// stays reports whether a restriction may stay in force in a mode: in act, and in advise
+// one that an operator has approved.
+func stays(ch Change, mode Mode) bool {
+	return mode == Act || mode == Advise && ch.ApprovedBy != ""
 }
 
 // refused is how many packets a second a lease refuses; known is false while the kernel

@@ -41,6 +41,7 @@ func (p *pressing) made(t Timeout, seconds, level int) *Change {
 }
 
 func (p *pressing) decide(limit int) string {
+	p.st.acts = actsOf(&p.s, &p.c, p.now)
 	var out []string
 	for _, d := range p.st.shortenTimeouts(&p.s, &p.c, p.now, limit) {
 		text := fmt.Sprintf("%s %d->%d", d.Verb, d.From, d.To)

@@ -21,7 +21,7 @@ func (st *State) shortenTimeouts(s *Snapshot, c *Config, now time.Duration, limi
 	}
 	level := st.wantedLevel(s, c, limit)
 	if min(c.Mode, m.Mode) == Off || level == 0 || drifts(s) ||
-		resting(s, ShortenTimeouts, m.Cooldown, 0, now) || st.restored(s, c, now) {
+		resting(s, ShortenTimeouts, m.Cooldown, 0, now) || rolledBack(s, c.Watch.YieldFor, now) || st.restored(s, c, now) {
 		return nil
 	}
 	from := levelNow(s)
@@ -33,11 +33,16 @@ func (st *State) shortenTimeouts(s *Snapshot, c *Config, now time.Duration, limi
 	case st.useless(s, ShortenTimeouts):
 		return st.bounded(ShortenTimeouts, from, "timeouts stay as they are: shortening them did not help in this episode")
 	}
-	out := st.propose(s, ShortenTimeouts, mode, from, level, st.Now.figures())
-	for i := range out {
-		out[i].Timeouts = edits
-	}
-	return out
+	d := st.seen(Do, st.Now.figures())
+	d.Measure, d.From, d.To, d.Timeouts = ShortenTimeouts, from, level, edits
+	return st.wish(s, mode, d, now)
+}
+
+// rolledBack reports whether an operator has lately taken shortened timeouts back.
+func rolledBack(s *Snapshot, yieldFor, now time.Duration) bool {
+	return slices.ContainsFunc(s.Changes, func(c Change) bool {
+		return c.Measure == ShortenTimeouts && c.RolledBack && now-c.At < yieldFor
+	})
 }
 
 // wantedLevel is the level that the trouble seen now calls for, 0 for none. Where no
@@ -144,6 +149,11 @@ func (st *State) restoreTimeouts(s *Snapshot, c *Config, now time.Duration) []De
 	if len(open) == 0 || drifts(s) {
 		return nil
 	}
+	if ch, why := disallowed(open, s, c); why != "" {
+		d := st.undo(ch, levelNow(s), why)
+		d[0].To, d[0].Timeouts = ch.Before, before(s, open, ch)
+		return d
+	}
 	well := func(ch Change) bool {
 		return st.Now.Cause != MemoryShort && c.ShortenTimeouts.leaves(st.coming(s, s.Max), ch.Before)
 	}
@@ -168,6 +178,28 @@ func (st *State) restoreTimeouts(s *Snapshot, c *Config, now time.Duration) []De
 		d[0].Reason += fmt.Sprintf(", about %s with the timeouts from before", Percent(then))
 	}
 	return d
+}
+
+// disallowed is the lowest change that the policy does not allow any more, and why. What
+// it still allows is decided anew.
+func disallowed(open []Change, s *Snapshot, c *Config) (lowest Change, why string) {
+	m := &c.ShortenTimeouts
+	for _, ch := range open {
+		if mode := min(c.Mode, m.Mode); !stays(ch, mode) {
+			return ch, "the policy is in mode " + mode.String() + " now"
+		}
+		for t := range Timeouts {
+			normal, _ := normalOf(s, t)
+			switch f, ours := m.Floors[t], ch.Timeouts[t].After; {
+			case ours == 0:
+			case !stays(ch, f.Mode):
+				return ch, fmt.Sprintf("the policy has %s in mode %s now", t, f.Mode)
+			case ours < f.scaled(normal, TopLevel):
+				return ch, fmt.Sprintf("the policy has %s no shorter than %s now", t, TimeoutText(f.scaled(normal, TopLevel)))
+			}
+		}
+	}
+	return Change{}, ""
 }
 
 // utilizationWith is what utilization comes to when a change and those above it are
@@ -267,10 +299,13 @@ const reapEvery = 3 * time.Second
 func (st *State) WantsWalk(s *Snapshot, c *Config, last, now time.Duration) (change, enough int) {
 	m := &c.ShortenTimeouts
 	open := stack(s, ShortenTimeouts)
-	if len(open) == 0 || min(c.Mode, m.Mode) < Act || drifts(s) {
+	if len(open) == 0 || drifts(s) {
 		return 0, 0
 	}
 	newest := &open[len(open)-1]
+	if !stays(*newest, min(c.Mode, m.Mode)) || s.Paused != "" {
+		return 0, 0
+	}
 	level := m.level(st.coming(s, s.Max))
 	enough = int(c.Watch.Low * float64(s.Max))
 	switch done := newest.Walk.Done; {

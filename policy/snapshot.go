@@ -40,7 +40,8 @@ type Snapshot struct {
 	// here, so a daemon that was killed goes on where it was.
 	Changes []Change
 
-	// Approved is the advice that an operator has approved since the previous snapshot.
+	// Approved is the advice that an operator has approved and that was neither done nor
+	// refused yet.
 	Approved []Approval
 
 	// Paused says that an operator wants nothing changed for a while, until when and who,
@@ -103,6 +104,10 @@ type Change struct {
 	// Terms are those of a lease (LimitSource, Bypass). Before and After are levels then:
 	// 0, and Limited, Dropped or 1.
 	Terms Terms
+	// ApprovedBy is the operator who approved it, empty where the policy did, and
+	// RolledBack that an operator has taken it back.
+	ApprovedBy string
+	RolledBack bool
 	// Made is when the change was made, and At when it reached its present state, on the
 	// boot clock.
 	Made, At time.Duration
@@ -130,6 +135,7 @@ const (
 
 // An Approval is an operator's word for one piece of advice.
 type Approval struct {
-	ID string // of the Decision
-	By string // who, for people
+	ID string        // of the Decision
+	By string        // who, for people
+	At time.Duration // boot clock when it was given
 }
