@@ -1,0 +1,121 @@
+package rival
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// sysctlDirs are those of sysctl.d(5), by falling precedence: of files of the same name
+// only the first is read.
+var sysctlDirs = []string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"}
+
+// sysctlConf is read last by sysctl --system and alone by sysctl -p, and by
+// systemd-sysctl only where a link of sysctl.d leads to it.
+const sysctlConf = "/etc/sysctl.conf"
+
+// A setting is a line of a file that sets a value.
+type setting struct {
+	file  string
+	line  int
+	value string
+	exact bool // by its name, not by a glob
+}
+
+func (s setting) place() string { return fmt.Sprintf("%s:%d", plain(s.file), s.line) }
+
+// sysctlFiles are the files of sysctl.d that set a value as it was found.
+func sysctlFiles(s *search) (all []Suspect) {
+	files := s.sysctlFiles()
+	for _, d := range s.drifts {
+		var settings []setting
+		for _, f := range files {
+			settings = append(settings, f.of(d)...)
+		}
+		all = append(all, accuse(d, settings)...)
+	}
+	return all
+}
+
+// accuse names the files that set the value found, by whether they have the last word.
+func accuse(d drift, settings []setting) (all []Suspect) {
+	wins := lastWord(settings)
+	for i, set := range settings {
+		if !d.reads(set.value) {
+			continue
+		}
+		switch {
+		case i == wins && set.file == sysctlConf:
+			all = append(all, Suspect{"sysctl --system or sysctl -p", set.sets(d), true})
+		case i == wins:
+			all = append(all, Suspect{"sysctl --system or systemd-sysctl", set.sets(d), true})
+		default: // by itself
+			all = append(all, Suspect{"sysctl -p " + plain(set.file), set.sets(d) + ", though not with the last word", true})
+		}
+	}
+	return all
+}
+
+func (s setting) sets(d drift) string {
+	return fmt.Sprintf("by which %s sets %s to %s", s.place(), d.short(), plain(d.found))
+}
+
+// lastWord is the setting that stays when all are applied: the last one, but a name
+// goes before globs.
+func lastWord(settings []setting) int {
+	for i, set := range slices.Backward(settings) {
+		if set.exact {
+			return i
+		}
+	}
+	return len(settings) - 1
+}
+
+// A sysctlFile is one whose lines set values.
+type sysctlFile struct {
+	path string
+	text string
+}
+
+// sysctlFiles are the files in the order in which they are applied.
+func (s *search) sysctlFiles() (files []sysctlFile) {
+	paths := map[string]string{}
+	for _, dir := range slices.Backward(sysctlDirs) {
+		for _, path := range s.list(dir) {
+			if strings.HasSuffix(path, ".conf") {
+				paths[filepath.Base(path)] = path
+			}
+		}
+	}
+	order := slices.Sorted(maps.Keys(paths))
+	for _, name := range order {
+		// A link to /dev/null masks a file: it reads empty.
+		files = append(files, sysctlFile{paths[name], string(s.read(paths[name]))})
+	}
+	return append(files, sysctlFile{sysctlConf, string(s.read(sysctlConf))})
+}
+
+// of are the lines that set a value.
+func (f sysctlFile) of(d drift) (all []setting) {
+	n := 0
+	for line := range strings.Lines(f.text) {
+		n++
+		key, value, ok := assignment(line)
+		if match, exact := d.is(key); ok && match {
+			all = append(all, setting{f.path, n, value, exact})
+		}
+	}
+	return all
+}
+
+// assignment parses a line of sysctl.d. One that begins with - may fail.
+func assignment(line string) (key, value string, ok bool) {
+	line = strings.TrimSpace(line)
+	if line == "" || line[0] == '#' || line[0] == ';' {
+		return "", "", false
+	}
+	key, value, ok = strings.Cut(strings.TrimPrefix(line, "-"), "=")
+	return strings.TrimSpace(key), strings.TrimSpace(value), ok
+}
