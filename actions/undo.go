@@ -3,9 +3,18 @@ package actions
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 )
+
+// ByHand begins the note of a change that an operator has taken back.
+const ByHand = "rolled back by hand"
+
+// RolledBack reports whether an operator has taken a change back.
+func RolledBack(c ledger.Change) bool {
+	return c.State == ledger.Undone && strings.HasPrefix(c.Note, ByHand)
+}
 
 // Undo takes an open change back, and before it, newest first, the later ones
 // that stand on its keys. It returns every change that has come further, also

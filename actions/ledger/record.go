@@ -49,6 +49,8 @@ type Change struct {
 	Namespace string `json:"namespace,omitempty"` // path of the guarded network namespace, empty for our own
 	Level     int    `json:"level,omitempty"`     // of a measure that acts in levels, what this change brings it to
 	Edits     []Edit `json:"edits"`
+	// ApprovedBy is the operator who approved this change, empty where the policy did.
+	ApprovedBy string `json:"approved_by,omitempty"`
 
 	// What follows is folded from the records.
 
