@@ -183,3 +183,18 @@ func (b *Baseline) UnmarshalJSON(text []byte) error {
 	*b = fresh
 	return nil
 }
+
+// Learned returns the hours that were learned, newest first: the one that is being read,
+// if it was begun, and the complete ones.
+func (b *Baseline) Learned() (hours []Hour) {
+	if b.seen > 0 {
+		hours = append(hours, b.part)
+	}
+	for i := range b.n {
+		hours = append(hours, b.hour(i))
+	}
+	return hours
+}
+
+// Span is for how long the table was read, a week and an hour at the most.
+func (b *Baseline) Span() time.Duration { return time.Duration(b.n)*time.Hour + b.seen }
