@@ -33,10 +33,16 @@ func newer(entries []entry) bool {
 	return n > Version
 }
 
+// versioned reports whether the main file has a version, which speaks for the others,
+// too.
+func (r *reading) versioned() bool {
+	return r.hasVersion || r.bad[versionKey] || r.drafts[0].mentions(versionKey)
+}
+
 // check asks what no value shows alone.
 func (r *reading) check() {
-	if !r.written(versionKey) {
-		r.report(place{1, 1}, versionKey, fmt.Sprintf("missing: write version = %d at the top", Version))
+	if !r.versioned() {
+		r.report(top, versionKey, fmt.Sprintf("missing: write version = %d at the top", Version))
 	}
 	p := &r.file.Policy
 	if p.Watch.Low >= p.Watch.High {
@@ -64,10 +70,10 @@ func (r *reading) outlasts(table string, hold, check span) {
 // conflict reports two settings that can't both stand, at the later one written.
 // It is silent when one of them has a problem of its own.
 func (r *reading) conflict(a, b, message string) {
-	if r.bad[a] || r.bad[b] || r.draft.mentions(a) || r.draft.mentions(b) {
+	if r.bad[a] || r.bad[b] || r.lost(a) || r.lost(b) {
 		return
 	}
-	at, key := place{1, 1}, a
+	at, key := top, a
 	for _, name := range []string{a, b} {
 		if v, ok := r.seen[name]; ok && at.before(v.at) {
 			at, key = v.at, name
@@ -92,6 +98,7 @@ func (r *reading) unapproved(table string, own *policy.Mode, key, lacks string) 
 		return
 	}
 	*own = policy.Advise
+	r.lacks[asked] = lacks
 	if v, ok := r.seen[asked]; ok {
 		r.report(v.at, key, fmt.Sprintf(`mode "act" needs %s: it is the approval, and the default is not yours`, lacks))
 	}
@@ -101,5 +108,10 @@ func (r *reading) unapproved(table string, own *policy.Mode, key, lacks string) 
 // that was meant to be its, or in a line that could not be read.
 func (r *reading) written(name string) bool {
 	_, seen := r.seen[name]
-	return seen || r.bad[name] || r.draft.mentions(name)
+	return seen || r.bad[name] || r.lost(name)
+}
+
+// lost reports whether a line that could not be read may have held the setting.
+func (r *reading) lost(name string) bool {
+	return slices.ContainsFunc(r.drafts, func(d *draft) bool { return d.mentions(name) })
 }

@@ -50,7 +50,7 @@ escalation = "drop"
 		t.Fatal(problems)
 	}
 	want := Default()
-	want.Hash = got.Hash
+	want.Hash, want.Sources = got.Hash, got.Sources
 	want.Namespace = "/run/netns/gw"
 	p := &want.Policy
 	p.Mode = policy.Act

@@ -1,7 +1,11 @@
 // Package config reads the operator's policy file: TOML in, a [policy.Config]
 // or every problem of the file out.
 //
-//	config.go   File, Load, Parse: the way through the package
+//	config.go   File and its default
+//	files.go    Load, Read: a policy file and its drop-ins
+//	reading.go  Parse, ParseAll: the way from texts to a File
+//	sources.go  where each value stands, as it would be written
+//	warn.go     what is no mistake and yet rarely meant
 //	schema.go   each key of the file once: its field, its kind, its bounds
 //	kind.go     the kinds of value: durations, ratios, whole numbers, modes, ...
 //	list.go     lists of values, and where each value stands

@@ -64,7 +64,7 @@ func newDraft(text string) *draft {
 			col, message = 1, fmt.Sprintf("more than %d brackets in one file", maxBrackets)
 		}
 		if message != "" {
-			d.faults = append(d.faults, fault{place{i + 1, col}, syntaxKey, message})
+			d.faults = append(d.faults, fault{place{line: i + 1, col: col}, syntaxKey, message})
 			d.blank(i, i+1)
 		}
 		if len(d.faults) == maxFaults {
@@ -184,7 +184,7 @@ func (d *draft) note(at place, first int, message string) {
 	case text != "" && notValue.MatchString(message):
 		f.message = fmt.Sprintf("text needs quotes: write %q", text)
 	case first < at.line-1:
-		f.at = place{first + 1, 1 + valueIn(d.lines[first])}
+		f.at = place{line: first + 1, col: 1 + valueIn(d.lines[first])}
 		f.message = fmt.Sprintf("what begins here isn't closed, or goes wrong on line %d: %s", at.line, message)
 	}
 	d.faults = append(d.faults, f)

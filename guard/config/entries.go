@@ -10,17 +10,24 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// A place is a position in the text, line and column (in bytes) from 1.
-type place struct{ line, col int }
+// A place is a position in the texts of a policy: line and column (in bytes) from 1,
+// in which of the texts from 0.
+type place struct{ line, col, text int }
 
 func (p place) before(q place) bool {
-	return cmp.Or(cmp.Compare(p.line, q.line), cmp.Compare(p.col, q.col)) < 0
+	return cmp.Or(cmp.Compare(p.text, q.text), cmp.Compare(p.line, q.line), cmp.Compare(p.col, q.col)) < 0
+}
+
+// in is the place in another of the texts.
+func (p place) in(text int) place {
+	p.text = text
+	return p
 }
 
 // locate is the place of a byte offset.
 func locate(text string, offset int) place {
 	above := text[:min(max(offset, 0), len(text))]
-	return place{1 + strings.Count(above, "\n"), len(above) - strings.LastIndexByte(above, '\n')}
+	return place{line: 1 + strings.Count(above, "\n"), col: len(above) - strings.LastIndexByte(above, '\n')}
 }
 
 // An entry is a key of the text: a setting, a table, or neither.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,48 +80,19 @@ func drawPorts(t *rapid.T) (all []policy.Ports) {
 // keysOf are the lines of a flow. What is by default may be left out, and an address
 // stands for its network.
 func keysOf(f policy.Flow) []string {
-	keys := []string{"from = " + list(f.From, prefixText), "proto = " + protoText(f.Proto), fmt.Sprintf("hold = %q", f.Hold)}
+	keys := []string{"from = " + listLiteral(f.From, addressLiteral), "proto = " + protocolLiteral(f.Proto), fmt.Sprintf("hold = %q", f.Hold)}
 	if f.Mode != policy.Act {
 		keys = append(keys, fmt.Sprintf("mode = %q", f.Mode))
 	}
 	if f.Lifeline {
 		keys = append(keys, "lifeline = true")
 	} else {
-		keys = append(keys, "to = "+list(f.To, prefixText))
+		keys = append(keys, "to = "+listLiteral(f.To, addressLiteral))
 	}
 	if len(f.Ports) > 0 {
-		keys = append(keys, "ports = "+list(f.Ports, writePorts))
+		keys = append(keys, "ports = "+listLiteral(f.Ports, portsLiteral))
 	}
 	return keys
-}
-
-func list[T any](all []T, text func(T) string) string {
-	texts := make([]string, len(all))
-	for i, v := range all {
-		texts[i] = text(v)
-	}
-	return "[" + strings.Join(texts, ", ") + "]"
-}
-
-func prefixText(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return strconv.Quote(p.Addr().String())
-	}
-	return strconv.Quote(p.String())
-}
-
-func protoText(proto uint8) string {
-	if name := protocolName(proto); !strings.Contains(name, " ") {
-		return strconv.Quote(name)
-	}
-	return strconv.Itoa(int(proto))
-}
-
-func writePorts(p policy.Ports) string {
-	if p.Low == p.High {
-		return strconv.Itoa(int(p.Low))
-	}
-	return fmt.Sprintf(`"%d-%d"`, p.Low, p.High)
 }
 
 // Terms that are written differently and mean the same have one mark, and others

@@ -100,7 +100,7 @@ func (e entry) item(index int) place {
 			next = true
 		case depth == 1 && next && c != ']':
 			if index == 0 {
-				return locate(e.text, begin)
+				return locate(e.text, begin).in(e.at.text)
 			}
 			index, next = index-1, false
 			depth += opens(c)

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,24 @@ type setting[T any] struct {
 	name  string                   // dotted; in flowSchema without the flow's table
 	field func(in *T) any          // pointer to what it sets, nil for what only check asks for
 	set   func(in *T, v any) error // v is as the TOML parser gives it
+	write func(in *T) string       // how its value is written, where its field does not tell; may be nil
+}
+
+// text is the value as it is written in the file, "" for what sets nothing.
+func (s setting[T]) text(in *T) string {
+	switch {
+	case s.write != nil:
+		return s.write(in)
+	case s.field == nil:
+		return ""
+	}
+	return literal(s.field(in))
+}
+
+// written gives a setting a way of its own to be written.
+func (s setting[T]) written(write func(*T) string) setting[T] {
+	s.write = write
+	return s
 }
 
 // cutLast parts a dotted name at its last dot: into a table, "" being the top of
@@ -137,9 +156,11 @@ var schema = slices.Concat([]setting[File]{
 	key("limit_source.escalation", func(f *File) *escalation { return &f.Policy.LimitSource.Escalation }, anEscalation),
 	key("limit_source.escalate_after", func(f *File) *int { return &f.Policy.LimitSource.EscalateAfter }, whole(1, 1000)),
 
-	key("record.size", func(f *File) *int64 { return &f.Record.Size }, zeroOr(mebibytes(8, 65_536), "no record")),
+	key("record.size", func(f *File) *int64 { return &f.Record.Size }, zeroOr(mebibytes(8, 65_536), "no record")).
+		written(func(f *File) string { return strconv.FormatInt(f.Record.Size/mebibyte, 10) }),
 
-	key("control.read", func(f *File) *bool { return &f.Control.ReadAll }, aReader),
+	key("control.read", func(f *File) *bool { return &f.Control.ReadAll }, aReader).
+		written(func(f *File) string { return strconv.Quote(reader(f.Control.ReadAll).String()) }),
 	key("control.group", func(f *File) *string { return &f.Control.Group }, aGroup),
 })
 

@@ -18,12 +18,13 @@ import (
 
 const examplePath = "../../guardian.toml.example"
 
-// Every field of a File but the hash has exactly one key, named after it or after
+// Every field of a File but the hash and the sources has exactly one key, named after it or after
 // its timeout, and that key sets that field.
 func TestSchemaMirrorsFile(t *testing.T) {
 	var f File
 	want := fields("", reflect.ValueOf(&f).Elem())
 	delete(want, "hash")
+	delete(want, "sources")
 	delete(want, bypassTable)
 	want[versionKey], want[belowRFCKey] = nil, nil
 	mirrors(t, schema, &f, want)
@@ -109,7 +110,7 @@ func TestExampleIsDefault(t *testing.T) {
 	if len(got.Hash) != 64 {
 		t.Errorf("hash %q is not a SHA-256", got.Hash)
 	}
-	got.Hash = ""
+	got.Hash, got.Sources = "", nil
 	want := Default()
 	want.Policy.Bypass = exampleFlows()
 	if !reflect.DeepEqual(got, want) {

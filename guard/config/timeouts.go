@@ -79,7 +79,7 @@ func (r *reading) checkTimeouts() {
 // checkRFC refuses a floor below what an RFC requires of a NAT, unless the file
 // says that it is meant.
 func (r *reading) checkRFC(t policy.Timeout, least span, rfc string) {
-	waived := r.seen[belowRFCKey].any == true || r.bad[belowRFCKey] || r.draft.mentions(belowRFCKey)
+	waived := r.seen[belowRFCKey].any == true || r.bad[belowRFCKey] || r.lost(belowRFCKey)
 	if waived || r.file.Policy.ShortenTimeouts.Floors[t].Floor >= least {
 		return
 	}
