@@ -14,7 +14,8 @@
 //     somebody else, those below it are lost on that key, too.
 //   - A lease ends by itself, in the kernel: a change whose lease reads none is undone,
 //     not lost. No undo makes a lease, and none is made anew after its time: only what
-//     somebody took away before that is restored.
+//     somebody took away before that is restored, and not for ever: whoever takes it
+//     away again and again is yielded to.
 //   - A value that is gone for good, with its network namespace, is neither ours
 //     nor anybody's: a change of such values alone is void.
 //   - While the ledger can't be written nothing new is done. Taking back goes
@@ -33,7 +34,7 @@
 //	timeout.go   the target of the timeouts, which each namespace has of its own
 //	renew.go     prolonging what open changes hold by leases
 //	lease.go     a lease as an edit of the ledger, and back
-//	leases.go    the targets of leases; leaseplace.go, leaserenew.go: in a namespace
+//	leases.go    the targets of leases; leaseplace.go, leaserenew.go, leasetaken.go: in a namespace
 //
 // What a change of timeouts means to the entries that exist is the package entries'.
 package actions

@@ -208,7 +208,7 @@ func (w *world) mend(err error) {
 
 // stories are what is done and taken back in the fault tests.
 var stories = map[string]func(w *world){
-	"stack": stack, "undo given up": giveUp, "timeouts": shorten, "leases": lease, "plain leases": leasePlain,
+	"stack": stack, "undo given up": giveUp, "timeouts": shorten, "leases": lease, "plain leases": leasePlain, "taken leases": taken,
 }
 
 // stack does two changes, one on the other, and takes both back.
@@ -361,7 +361,7 @@ func everyFault(t *testing.T, story func(*world), opt ledger.Options) {
 // which the kernel does not have.
 func TestKilledOnFullDisk(t *testing.T) {
 	opt := bounds[0]
-	for name, story := range map[string]func(*world){"stack": stack, "timeouts": shorten, "leases": lease, "plain leases": leasePlain} {
+	for name, story := range map[string]func(*world){"stack": stack, "timeouts": shorten, "leases": lease, "plain leases": leasePlain, "taken leases": taken} {
 		clean := newWorld(t, story, opt, -1, fault{})
 		clean.play()
 		clean.rise()

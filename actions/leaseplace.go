@@ -22,6 +22,7 @@ type place struct {
 	// last.
 	held map[nft.Lease]time.Duration
 	lost map[nft.Lease]bool // were held in the namespace that the path named before
+	takings
 }
 
 // at is the place that a path names. What was held where it led before is ended, as
@@ -29,7 +30,7 @@ type place struct {
 func (l *Leases) at(namespace string) (*place, error) {
 	p := l.places[namespace]
 	if p == nil {
-		p = &place{held: map[nft.Lease]time.Duration{}, lost: map[nft.Lease]bool{}, remade: map[nft.Lease]bool{}}
+		p = &place{held: map[nft.Lease]time.Duration{}, lost: map[nft.Lease]bool{}, remade: map[nft.Lease]bool{}, takings: takings{}}
 		if l.places == nil {
 			l.places = map[string]*place{}
 		}
@@ -63,6 +64,7 @@ func (p *place) leave() {
 	}
 	clear(p.held)
 	clear(p.remade)
+	clear(p.takings)
 	p.moved, p.socket = nil, nil
 }
 
@@ -123,9 +125,7 @@ func (l *Leases) read(lease Lease) (string, error) {
 	if _, held := p.held[lease.held()]; held && terms == NoLease {
 		// What is told to be out of force must stay so, and the socket would bring it
 		// back with its table. Should it not let go, that is until the lease's time.
-		if err := p.socket.End(lease.held()); err == nil {
-			delete(p.held, lease.held())
-		}
+		_ = p.letGo(lease.held())
 	}
 	return terms, nil
 }

@@ -13,6 +13,7 @@ import (
 type Renewed struct {
 	Restored []string // had been taken away, and are in force again
 	Over     []string // are not in force, or somebody else's, or their namespace is another
+	Taken    []string // are taken away again and again, and are not put back any more
 	// Unfit are those whose terms the policy in force does not have. They stand in the
 	// others' way: nothing is prolonged until they are ended.
 	Unfit []string
@@ -41,18 +42,20 @@ func (l *Leases) Renew(namespace string, all []Lease) (r Renewed, err error) {
 		return r, fmt.Errorf("renew leases: %w", err)
 	}
 	p.forget(all)
-	stay := l.sift(p, all, live, &r)
+	stay, back := l.sift(p, all, live, &r)
+	none := Renewed{Over: r.Over, Taken: r.Taken, Unfit: r.Unfit}
 	if len(stay) == 0 || len(r.Unfit) > 0 {
-		return Renewed{Over: r.Over, Unfit: r.Unfit}, nil
+		return none, nil
 	}
 	if p.socket == nil {
 		if err := l.open(p, namespace); err != nil {
-			return Renewed{Over: r.Over, Unfit: r.Unfit}, err
+			return none, err
 		}
 	}
 	if _, err := l.hold(p, stay); err != nil {
-		return Renewed{Over: r.Over, Unfit: r.Unfit}, fmt.Errorf("renew leases: %w", err)
+		return none, fmt.Errorf("renew leases: %w", err)
 	}
+	p.takings.note(back, l.Now())
 	clear(p.remade)
 	p.bounds = l.bounds
 	return r, nil
@@ -78,9 +81,10 @@ func (l *Leases) mayRest(p *place, all []Lease) (bool, error) {
 	return there, nil
 }
 
-// sift parts the leases to be prolonged, which it returns, from the others.
-func (l *Leases) sift(p *place, all []Lease, live view, r *Renewed) (stay []Lease) {
-	now := l.Now()
+// sift parts the leases to be prolonged, which it returns, from the others; back is
+// what was taken away and is put back with them.
+func (l *Leases) sift(p *place, all []Lease, live view, r *Renewed) (stay []Lease, back map[string]bool) {
+	now, gone, back := l.Now(), p.missing(all, live), map[string]bool{}
 	for _, lease := range all {
 		since, ours := p.held[lease.held()]
 		terms := live.of(lease)
@@ -90,14 +94,16 @@ func (l *Leases) sift(p *place, all []Lease, live view, r *Renewed) (stay []Leas
 			r.Over = append(r.Over, lease.key())
 		case l.fits(lease) != nil:
 			r.Unfit = append(r.Unfit, lease.key())
+		case missing && p.takings.enough(gone.of(lease), now):
+			r.Taken = append(r.Taken, lease.key())
 		default:
 			stay = append(stay, lease)
 			if missing || p.remade[lease.held()] {
-				r.Restored = append(r.Restored, lease.key())
+				r.Restored, back[gone.of(lease)] = append(r.Restored, lease.key()), true
 			}
 		}
 	}
-	return stay
+	return stay, back
 }
 
 // forget lets go of what is about leases that nobody asks for any more.

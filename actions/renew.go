@@ -25,8 +25,8 @@ type leasesOf struct {
 
 // Renew prolongs what open changes hold by leases, in one call for each namespace.
 // It returns the changes whose leases somebody had taken out of force and that are
-// again, and those that were found to be over: lapsed, lost to somebody else, or of
-// terms that the policy in force does not have. Call it once a tick and after the
+// again, and those that were found to be over: lapsed, lost to somebody else, taken
+// away again and again (TakenNote), or of terms that the policy in force does not have. Call it once a tick and after the
 // bounds have changed; while nothing is due it costs next to nothing.
 func (e *Executor) Renew() (restored, ended []ledger.Change, err error) {
 	e.begin()
@@ -43,7 +43,7 @@ func (e *Executor) Renew() (restored, ended []ledger.Change, err error) {
 // others' way.
 func (e *Executor) renew(of leasesOf) (restored []ledger.Change, err error) {
 	r, err := of.target.Renew(of.namespace, of.all)
-	errs := []error{err}
+	errs := []error{err, e.giveUp(of, r.Taken)}
 	for _, c := range e.holding(r.Over) {
 		_, err := e.settle(c, "", false)
 		errs = append(errs, err)
@@ -57,7 +57,7 @@ func (e *Executor) renew(of leasesOf) (restored []ledger.Change, err error) {
 	for _, rest := range e.leases() {
 		if rest.target == of.target && rest.namespace == of.namespace {
 			r, err := of.target.Renew(rest.namespace, rest.all)
-			restored, errs = e.holding(r.Restored), append(errs, err)
+			restored, errs = e.holding(r.Restored), append(errs, err, e.giveUp(of, r.Taken))
 		}
 	}
 	return restored, errors.Join(errs...)
