@@ -1,0 +1,29 @@
+package page
+
+import "time"
+
+// A window is the part of a record that a plot shows.
+type window struct{ from, to time.Duration }
+
+func (w window) span() time.Duration { return w.to - w.from }
+
+// The lead shown before an episode is an eighth of it, within these.
+const (
+	leastLead = 5 * time.Second
+	mostLead  = time.Minute
+)
+
+// whole shows all of the episode, and what led to it.
+func (r *Report) whole() window {
+	lead := min(max(r.Lasted()/8, leastLead), mostLead)
+	return window{max(r.opened-lead, 0), max(r.closed, r.opened+time.Second)}
+}
+
+// trouble shows the part with trouble in it, where the whole would hide that: an
+// episode ends minutes after a trouble of seconds.
+func (r *Report) trouble() (w window, worthwhile bool) {
+	all, bad := r.whole(), r.troubled-r.opened
+	margin := max(bad/4, leastLead)
+	w = window{max(r.opened-margin, 0), min(r.troubled+margin, all.to)}
+	return w, 2*w.span() < all.span()
+}
