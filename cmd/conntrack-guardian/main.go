@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -15,7 +16,9 @@ import (
 func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func execute(args []string, stdout, stderr io.Writer) int {
-	return program.Execute(context.Background(), newRoot(), args, stdout, stderr)
+	f := &flags{}
+	code := program.Execute(context.Background(), newRoot(f), args, stdout, stderr)
+	return cmp.Or(f.exit, code)
 }
 
 const (
@@ -27,13 +30,16 @@ const (
 type flags struct {
 	policy   string
 	stateDir string
+	socket   string
 	json     bool
+
+	exit int // the exit code where it says more than program's do, else 0
 }
 
-func newRoot() *cobra.Command {
-	f := &flags{}
+func newRoot(f *flags) *cobra.Command {
 	root := program.Root("conntrack-guardian", "Keeps the connection-tracking table of a NAT gateway from filling up")
-	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), topCommand(f), actionsCommand(f), rollbackCommand(f), versionCommand(f))
+	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), topCommand(f), actionsCommand(f), rollbackCommand(f),
+		statusCommand(f), approveCommand(f), reloadCommand(f), pauseCommand(f), resumeCommand(f), versionCommand(f))
 	return root
 }
 

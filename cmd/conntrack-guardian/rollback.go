@@ -12,6 +12,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -19,10 +20,15 @@ func rollbackCommand(f *flags) *cobra.Command {
 	var all, restrictions, force bool
 	cmd := &cobra.Command{
 		Use:   "rollback ID... | --restrictions | --all",
-		Short: "Undo changes, without the daemon and without a policy",
+		Short: "Undo changes, by the daemon or without it",
 		Long: `Undo changes that the ledger shows in force: the value before is written, if the
 value in force is still the one the guardian wrote. A value that somebody else has
 changed since is left alone. Undoing a change first undoes those made on top of it.
+
+The daemon does it where one listens on the control socket, and this command itself
+otherwise: it needs no daemon and no policy. With --state-dir only a daemon is asked
+whose ledger is there. What the daemon has undone at an operator's word it may do again
+when its policy calls for it; pause keeps it from that.
 
 --restrictions undoes what takes something from the traffic, and keeps what was added
 to the table's capacity: it gives shortened timeouts back, sets sources free that are
@@ -41,10 +47,14 @@ fail; --force does it all the same.`,
 			return program.Args(ids)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			wanted := func(c ledger.Change) bool {
-				return all || restrictions && restricts(c) || slices.Contains(args, strconv.Itoa(c.ID))
+			r := control.Request{Verb: control.Rollback, Changes: numbersOf(args), Restrictions: restrictions, All: all, Force: force}
+			changes, asked, err := f.rollbackByDaemon(cmd, r)
+			if !asked {
+				wanted := func(c ledger.Change) bool {
+					return all || restrictions && restricts(c) || slices.Contains(args, strconv.Itoa(c.ID))
+				}
+				changes, err = rollback(f.stateDir, args, wanted, force)
 			}
-			changes, err := rollback(f.stateDir, args, wanted, force)
 			if f.json {
 				return errors.Join(err, program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
 			}
@@ -60,6 +70,7 @@ fail; --force does it all the same.`,
 	cmd.Flags().BoolVar(&restrictions, "restrictions", false, "undo what restricts the traffic (shortened timeouts, limits, drops, bypasses), keep capacity")
 	cmd.Flags().BoolVar(&force, "force", false, "do it even where the table holds too much for it")
 	f.stateFlag(cmd)
+	f.socketFlag(cmd)
 	program.JSONFlag(cmd, &f.json)
 	return cmd
 }

@@ -26,10 +26,12 @@ type column struct {
 	align
 }
 
-// A textLine is one line of a report; heads stand out where that is possible.
+// A textLine is one line of a report; heads stand out where that is possible, and what
+// has an ink is written in it where there is colour.
 type textLine struct {
 	text string
 	head bool
+	ink  string // a control sequence, empty for none
 }
 
 // A topPage is a report of a census to be printed.

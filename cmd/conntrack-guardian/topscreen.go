@@ -59,8 +59,11 @@ func printLines(w io.Writer, lines []textLine, stress bool) error {
 }
 
 func stressed(l textLine, text string, stress bool) string {
-	if stress && l.head {
+	switch {
+	case stress && l.head:
 		return bold + text + plain
+	case stress && l.ink != "":
+		return l.ink + text + plain
 	}
 	return text
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNotRunning says that nobody listens on the socket.
-var ErrNotRunning = errors.New("conntrack-guardian is not running")
+var ErrNotRunning = errors.New("the daemon is not running")
 
 // answerSize is the size of the largest answer in bytes.
 const answerSize = 1 << 20
@@ -44,7 +44,9 @@ func Dial(path string) *Client {
 
 // Status asks how things stand.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
-	text, err := c.StatusJSON(ctx)
+	ctx, cancel := context.WithTimeout(ctx, statusTime+readTime)
+	defer cancel()
+	text, err := c.ask(ctx, http.MethodGet, "status", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +55,6 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 		return nil, fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	return s, nil
-}
-
-// StatusJSON asks how things stand and returns the answer as it came.
-func (c *Client) StatusJSON(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTime+readTime)
-	defer cancel()
-	return c.ask(ctx, http.MethodGet, "status", nil)
 }
 
 // Do asks for something to be done. A *Refusal says why it was not.

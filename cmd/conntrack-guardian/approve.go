@@ -1,0 +1,29 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+)
+
+func approveCommand(f *flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Have the daemon do what it advises",
+		Long: `Have the daemon do what it advises. The journal names each piece of advice by its
+ID (ADVICE_ID), and so does status.
+
+It is done if a fresh reading still calls for it, within the bounds of the policy, even
+in mode advise and beyond the acts that an hour may have. Otherwise nothing is done, and
+the answer says why. What was approved is in the ledger like all else, and is taken back
+like all else.`,
+		Args: program.Args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.ask(cmd, control.Request{Verb: control.Approve, ID: args[0]})
+		},
+	}
+	f.socketFlag(cmd)
+	program.JSONFlag(cmd, &f.json)
+	return cmd
+}
