@@ -1,0 +1,253 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+const (
+	// segmentTime is how long a segment is written to at most.
+	segmentTime = 10 * time.Minute
+	// segmentSize is how large a segment becomes, but for one reading.
+	segmentSize = 1 << 20
+	// smallest is the least that a record may take.
+	smallest = 1 << 20
+	// leadIn is how much of what was before is kept of an episode.
+	leadIn = time.Minute
+	// retryEvery is the time between two attempts to write to a disk that has failed.
+	retryEvery = 10 * time.Second
+	// mostPending is how much waits for a disk that does not answer.
+	mostPending = 4 << 20
+)
+
+// Options are how a record is kept.
+type Options struct {
+	Size int64  // bytes in all: about half for the ring, half for episodes
+	Boot string // the kernel's boot_id
+	// Values tells the values of sysctls. It is asked when an episode begins and when it
+	// ends, from another goroutine; nil for nobody.
+	Values func() map[string]string
+}
+
+// segmentBytes is where a segment ends: the ring is at least sixteen of them.
+func (o *Options) segmentBytes() int64 { return min(segmentSize, o.Size/32) }
+
+// A Recorder keeps the flight record. All its methods but Err and Dropped belong to one
+// goroutine.
+type Recorder struct {
+	o      Options
+	run    string
+	writer *writer
+
+	config   *policy.Config // put in force and not yet written
+	force    *policy.Config // in force
+	newest   newest
+	frames   framer
+	payload  []byte
+	frame    []byte
+	seq      uint64        // of the segment that is being written
+	begun    time.Duration // boot clock when it was begun
+	last     time.Duration // boot clock of the newest reading
+	size     int64         // bytes of it
+	open     bool          // there is one
+	reported uint64        // dropped readings that a segment has told
+	episode  summary       // that is being recorded, the zero one for none
+
+	mu      sync.Mutex
+	pending batch
+	broken  bool          // the writer has given up, and waits for a new segment
+	retry   time.Duration // boot clock before which it is not tried again, 0 if to be set
+	dropped uint64        // readings that were not written
+	err     error
+	wake    chan struct{}
+	closing chan struct{}
+}
+
+// Open opens the record in a directory, which is made if its parent is there, and holds
+// it until Close. What a process that was killed has left is put in order: a frame cut
+// short is cut off, an episode left open is closed.
+func Open(path string, o Options) (*Recorder, error) {
+	if o.Size < smallest {
+		return nil, fmt.Errorf("open the record %s: %d bytes are too few, it takes %d", path, o.Size, smallest)
+	}
+	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("make the record: %w", err)
+	}
+	d, err := openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		o: o, run: strconv.FormatInt(time.Now().UnixNano(), 36),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	r.writer, err = newWriter(r, d)
+	if err != nil {
+		d.root.Close()
+		return nil, err
+	}
+	r.seq = r.writer.newest
+	go r.writer.work()
+	return r, nil
+}
+
+// Policy takes note of the policy in force: once at the start and at every reload.
+func (r *Recorder) Policy(c *policy.Config) {
+	kept := *c // its slices are made anew by every reload
+	r.config, r.force = &kept, &kept
+}
+
+// Add takes note of a step: the state and the snapshot that policy.Decide was given, and
+// what it returned. It copies what it keeps.
+func (r *Recorder) Add(before *policy.State, s *policy.Snapshot, c *policy.Config, now time.Duration, ds []policy.Decision) {
+	if r.force == nil {
+		r.Policy(c)
+	}
+	defer func() { r.last = now }()
+	if !r.ready(now) {
+		return
+	}
+	if r.due(now) {
+		if err := r.begin(before, s, now); err != nil {
+			r.drop(err)
+			return
+		}
+	}
+	r.payload = r.newest.append(r.payload[:0], s, now, ds, r.config)
+	frame, err := r.frames.append(r.frame[:0], r.payload)
+	if err != nil {
+		r.drop(fmt.Errorf("record a reading: %w", err))
+		return
+	}
+	r.config, r.frame, r.size = nil, frame, r.size+int64(len(frame))
+	r.put(frame, 1)
+	r.follow(before, s, now, ds)
+}
+
+// ready reports whether readings are taken at present; one that is not is counted.
+func (r *Recorder) ready(now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending.b) > mostPending && !r.broken {
+		r.broken, r.err = true, errors.New("the disk does not take what is written")
+	}
+	if !r.broken {
+		return true
+	}
+	r.open, r.episode = false, summary{}
+	switch {
+	case r.retry == 0:
+		r.retry = now + retryEvery
+		fallthrough
+	case now < r.retry || len(r.pending.b) > 0:
+		r.dropped++
+		return false
+	}
+	r.broken, r.retry = false, 0
+	r.pending.then(func(w *writer) error { return w.settle() })
+	return true
+}
+
+// drop counts a reading that can't be written at all. What follows can't rest on it.
+func (r *Recorder) drop(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped++
+	r.err, r.open = err, false
+}
+
+// due reports whether a reading begins a new segment.
+func (r *Recorder) due(now time.Duration) bool {
+	return !r.open || now-r.begun >= segmentTime || r.size >= r.o.segmentBytes() || now < r.last
+}
+
+// begin begins a segment.
+func (r *Recorder) begin(before *policy.State, s *policy.Snapshot, now time.Duration) error {
+	dropped := r.Dropped()
+	h := header{
+		Format: format, Seq: r.seq + 1, Run: r.run, Boot: r.o.Boot, Wall: s.Wall.UTC().Round(0), Now: now,
+		Dropped: dropped - r.reported, Config: appendPlain(nil, r.force, true),
+	}
+	if err := h.setState(before); err != nil {
+		return fmt.Errorf("record the baseline: %w", err)
+	}
+	payload, err := h.payload()
+	if err != nil {
+		return fmt.Errorf("begin a segment of the record: %w", err)
+	}
+	frame, err := r.frames.append(append([]byte(nil), magic...), payload)
+	if err != nil {
+		return fmt.Errorf("begin a segment of the record: %w", err)
+	}
+	r.seq, r.begun, r.reported, r.config = h.Seq, now, dropped, nil
+	r.newest, r.size, r.open = newest{}, int64(len(frame)), true
+	sum := r.episode
+	r.then(func(w *writer) error { return w.begin(h.Seq, now, sum) })
+	r.put(frame, 0)
+	return nil
+}
+
+// put hands bytes to the writer.
+func (r *Recorder) put(frame []byte, readings uint64) {
+	r.mu.Lock()
+	r.pending.b = append(r.pending.b, frame...)
+	r.pending.readings += readings
+	r.mu.Unlock()
+	r.nudge()
+}
+
+// then has the writer do something behind what it was handed until now.
+func (r *Recorder) then(do func(*writer) error) {
+	r.mu.Lock()
+	r.pending.then(do)
+	r.mu.Unlock()
+	r.nudge()
+}
+
+func (r *Recorder) nudge() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it has been
+	}
+}
+
+// Err is why the newest write failed, nil when it did not.
+func (r *Recorder) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Dropped is how many readings could not be written.
+func (r *Recorder) Dropped() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped
+}
+
+// Close writes what is pending and lets go of the record.
+func (r *Recorder) Close() error {
+	close(r.closing)
+	<-r.writer.done
+	return r.Err()
+}
+
+func lock(d *dir) (*os.File, error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("hold the record %s: %w", d.path, err)
+	}
+	return f, nil
+}

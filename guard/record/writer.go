@@ -1,0 +1,270 @@
+package record
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+// syncEvery is the time between two syncs of the segment that is being written.
+const syncEvery = 10 * time.Second
+
+// A batch is what the writer has to do: bytes to append to the segment, and between them
+// what else.
+type batch struct {
+	b        []byte
+	readings uint64
+	ops      []op
+}
+
+// An op is done when the bytes before it are written.
+type op struct {
+	at int
+	do func(*writer) error
+}
+
+func (b *batch) then(do func(*writer) error) { b.ops = append(b.ops, op{len(b.b), do}) }
+
+func (b *batch) reset() {
+	b.b, b.readings = b.b[:0], 0
+	clear(b.ops)
+	b.ops = b.ops[:0]
+}
+
+// A writer is the one that waits for the disk.
+type writer struct {
+	r      *Recorder
+	dir    *dir
+	held   *os.File // the lock
+	syncer *syncer
+	done   chan struct{}
+
+	file    *os.File // the segment, nil if none is being written
+	seq     uint64   // its number
+	good    int64    // bytes of it that are whole frames
+	newest  uint64   // number of the newest segment there has been
+	synced  time.Time
+	frames  framer
+	lately  []begun      // the newest segments of this run, oldest first
+	episode *episodeFile // that is being written, nil for none
+}
+
+// begun is a segment and the boot clock at its first reading.
+type begun struct {
+	seq uint64
+	at  time.Duration
+}
+
+func newWriter(r *Recorder, d *dir) (*writer, error) {
+	held, err := lock(d)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{r: r, dir: d, held: held, syncer: newSyncer(r), done: make(chan struct{})}
+	if err := w.takeUp(); err != nil {
+		held.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// takeUp puts in order what was found.
+func (w *writer) takeUp() error {
+	found, err := w.dir.segments()
+	if err != nil {
+		return err
+	}
+	if n := len(found); n > 0 {
+		w.newest = seqOf(found[n-1].name)
+		if err := w.cutTail(found[n-1].name); err != nil {
+			return err
+		}
+	}
+	return w.settle()
+}
+
+// cutTail cuts off what a crash has left half written.
+func (w *writer) cutTail(name string) error {
+	c, err := scan(source{w.dir.path, name})
+	if err != nil || !c.torn {
+		return err
+	}
+	f, err := w.dir.open(name, os.O_WRONLY)
+	if err != nil {
+		return fmt.Errorf("cut the end of %s: %w", w.dir.full(name), err)
+	}
+	defer f.Close()
+	if err := f.Truncate(c.good); err != nil {
+		return fmt.Errorf("cut the end of %s: %w", w.dir.full(name), err)
+	}
+	return nil
+}
+
+// work writes what the loop hands over, until the record is closed.
+func (w *writer) work() {
+	defer close(w.done)
+	var mine batch
+	for open := true; open; {
+		select {
+		case <-w.r.wake:
+		case <-w.r.closing:
+			open = false
+		}
+		w.r.mu.Lock()
+		mine, w.r.pending = w.r.pending, mine
+		w.r.mu.Unlock()
+		w.r.wrote(w.write(&mine), mine.readings)
+		mine.reset()
+	}
+	w.r.wrote(w.leave(), 0)
+}
+
+// wrote tells the loop what came of a batch. What was not written is gone, and what
+// follows can't rest on it.
+func (r *Recorder) wrote(err error, readings uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		if readings > 0 && !r.broken {
+			r.err = nil
+		}
+		return
+	}
+	r.err, r.broken, r.dropped = err, true, r.dropped+readings
+}
+
+// write does a batch, or gives up on the first error.
+func (w *writer) write(b *batch) error {
+	at := 0
+	for _, op := range b.ops {
+		if err := w.append(b.b[at:op.at]); err != nil {
+			return w.abandon(err)
+		}
+		if at = op.at; op.do != nil {
+			if err := op.do(w); err != nil {
+				return w.abandon(err)
+			}
+		}
+	}
+	if err := w.append(b.b[at:]); err != nil {
+		return w.abandon(err)
+	}
+	if w.file != nil && time.Since(w.synced) >= syncEvery && w.syncer.offer(w.file) {
+		w.synced = time.Now()
+	}
+	return nil
+}
+
+// append writes whole frames to the segment. What was written of them in part is cut off.
+func (w *writer) append(frames []byte) error {
+	if len(frames) == 0 || w.file == nil { // it was given up
+		return nil
+	}
+	n, err := w.file.WriteAt(frames, w.good)
+	if err != nil {
+		if n > 0 {
+			_ = w.file.Truncate(w.good) // a reader takes it for torn
+		}
+		return fmt.Errorf("write %s: %w", w.dir.full(segmentName(w.seq)), err)
+	}
+	w.good += int64(n)
+	return nil
+}
+
+// abandon gives up the segment and the episode, until the loop begins anew.
+func (w *writer) abandon(err error) error {
+	if w.file != nil {
+		w.file.Close()
+		if w.file = nil; w.good == 0 {
+			_ = w.dir.remove(segmentName(w.seq)) // it says nothing
+		}
+	}
+	if w.episode != nil {
+		w.episode.file.Close()
+		w.episode = nil
+	}
+	return err
+}
+
+// begin finishes the segment before and makes one. u is the episode that is being
+// recorded.
+func (w *writer) begin(seq uint64, now time.Duration, u summary) error {
+	if err := w.finish(u); err != nil {
+		return err
+	}
+	if err := w.makeRoom(); err != nil {
+		return err
+	}
+	f, err := w.dir.open(segmentName(seq), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return fmt.Errorf("make %s: %w", w.dir.full(segmentName(seq)), err)
+	}
+	w.file, w.seq, w.newest, w.good = f, seq, seq, 0
+	w.lately = append(w.lately[max(0, len(w.lately)-mostLeads):], begun{seq, now})
+	return nil
+}
+
+// finish ends the segment and, while an episode is recorded, adds it to its file.
+func (w *writer) finish(u summary) error {
+	if w.file == nil {
+		return nil
+	}
+	if w.episode != nil {
+		if err := w.episode.add(w.file, w.good, u); err != nil {
+			return err
+		}
+	}
+	w.syncer.last(w.file)
+	w.file = nil
+	return nil
+}
+
+// makeRoom keeps the ring in its half of the size.
+func (w *writer) makeRoom() error {
+	found, err := w.dir.segments()
+	if err != nil {
+		return err
+	}
+	total := w.r.o.segmentBytes() // of the one to come
+	for _, f := range found {
+		total += f.size
+	}
+	for _, f := range found {
+		if total <= w.r.o.Size/2 {
+			return nil
+		}
+		if err := w.dir.remove(f.name); err != nil {
+			return err
+		}
+		total -= f.size
+	}
+	return nil
+}
+
+// closeEpisode ends the segment, and the file of an episode with it, if there is one.
+func (w *writer) closeEpisode(u summary) error {
+	if err := w.finish(u); err != nil || w.episode == nil {
+		return err
+	}
+	u.Complete = true
+	err := w.episode.summarize(u)
+	if err == nil {
+		w.syncer.last(w.episode.file)
+		w.episode = nil
+	}
+	return err
+}
+
+// leave ends everything.
+func (w *writer) leave() error {
+	u := w.r.episode // the loop has ended
+	u.end()
+	err := w.closeEpisode(u)
+	if err != nil {
+		_ = w.abandon(err)
+	}
+	w.syncer.end()
+	w.held.Close()
+	w.dir.root.Close()
+	return err
+}
