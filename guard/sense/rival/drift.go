@@ -10,8 +10,8 @@ import (
 
 // A Drift is a value of ours that reads another.
 type Drift struct {
-	// Key is that of the ledger: sysctl:net.netfilter.nf_conntrack_max, timeout:udp,
-	// timeout:udp@/run/netns/x, or limit:, drop:, bypass: with anything behind for a
+	// Key is that of the ledger: sysctl:net.netfilter.nf_conntrack_max, timeout:udp_timeout,
+	// timeout:udp_timeout@/run/netns/x, or limit:, drop:, bypass: with anything behind for a
 	// lease whose table was taken away. A bare sysctl's name will do as well.
 	Key string
 	// Ours and Found are as the kernel prints them; empty where there is no number, as
@@ -21,8 +21,8 @@ type Drift struct {
 
 // A drift is one of a sysctl.
 type drift struct {
-	key   string // net.netfilter.nf_conntrack_max
-	found string
+	key         string // net.netfilter.nf_conntrack_max
+	ours, found string
 }
 
 // parseDrifts tells the values from the leases. A key that is neither is left out.
@@ -44,18 +44,19 @@ func parseDrifts(all []Drift) (values []drift, tables bool) {
 			name = c.Key()
 			fallthrough
 		case "sysctl":
-			values = append(values, drift{key: name, found: strings.TrimSpace(d.Found)})
+			values = append(values, drift{key: name, ours: strings.TrimSpace(d.Ours), found: strings.TrimSpace(d.Found)})
 		}
 	}
 	return values, tables
 }
 
-// The keys that have more said about them than their name.
+// prefix is that of all keys of ours.
+const prefix = "net.netfilter.nf_conntrack_"
+
+// The keys about which more is known than their name.
 const (
-	keyMax         = "net.netfilter.nf_conntrack_max"
-	keyBuckets     = "net.netfilter.nf_conntrack_buckets"
-	keyEstablished = "net.netfilter.nf_conntrack_tcp_timeout_established"
-	keyCloseWait   = "net.netfilter.nf_conntrack_tcp_timeout_close_wait"
+	keyMax     = prefix + "max"
+	keyBuckets = prefix + "buckets"
 )
 
 // oldMax is another name of keyMax (nf_ct_netfilter_table).
@@ -84,6 +85,13 @@ func (d drift) reads(value string) bool {
 	a, errA := strconv.ParseInt(value, 0, 64) // the kernel takes hex and octal, too (strtoul_lenient)
 	b, errB := strconv.ParseInt(d.found, 10, 64)
 	return errA == nil && errB == nil && a == b
+}
+
+// lowered reports whether less was found than our value.
+func (d drift) lowered() bool {
+	ours, errOurs := strconv.Atoi(d.ours)
+	found, errFound := strconv.Atoi(d.found)
+	return errOurs == nil && errFound == nil && found < ours
 }
 
 // short is the last part of the key, by which scripts and command lines name it.

@@ -9,103 +9,114 @@ import (
 	"time"
 )
 
-// kubeFlags are what kube-proxy is told of conntrack, with its defaults
-// (pkg/proxy/apis/config/v1alpha1/defaults.go). A limit per core of 0 leaves the limit
-// alone, a timeout of 0 the timeout.
+// kubeFlags are what kube-proxy is told of conntrack.
 type kubeFlags struct {
-	perCore, min           int
-	established, closeWait time.Duration
-	config                 bool // the rest is in a file, which overrides them
+	perCore, min int                      // 0 per core leaves the limit alone
+	timeouts     map[string]time.Duration // by sysctl; 0 leaves it alone
+	config       bool                     // the rest is in a file, which overrides them
 }
 
-func defaultKubeFlags() kubeFlags {
-	return kubeFlags{perCore: 32768, min: 131072, established: 24 * time.Hour, closeWait: time.Hour}
-}
-
-// kubeProxy is kube-proxy if it runs and writes one of the keys. It does so when it
-// starts (cmd/kube-proxy/app/conntrack.go), the buckets where they are fewer than a
-// quarter of the limit.
-func kubeProxy(s *search) (all []Suspect) {
-	p, flags, ok := s.kubeProcess()
-	if !ok {
-		return nil
-	}
-	for _, d := range s.drifts {
-		want, writes := flags.writes(d.key, s.cpus())
-		switch {
-		case !writes:
-		case d.reads(strconv.Itoa(want)):
-			return []Suspect{{"kube-proxy", fmt.Sprintf("%s, which sets %s to %d when it starts", p.of(), d.short(), want), true}}
-		default:
-			all = []Suspect{{"kube-proxy", fmt.Sprintf("%s, which sets %s when it starts, to %d by its flags", p.of(), d.short(), want), false}}
-			if flags.config {
-				all[0].Why = fmt.Sprintf("%s, which sets %s when it starts, to what its configuration says", p.of(), d.short())
-			}
-		}
-	}
-	return all
-}
-
-// kubeProcess finds kube-proxy, also inside of those that have it built in.
-func (s *search) kubeProcess() (p process, f kubeFlags, ok bool) {
-	for _, p := range s.run() {
-		builtIn := (p.is("k3s") || strings.HasPrefix(p.comm, "k3s-") || p.is("hyperkube")) &&
-			slices.ContainsFunc(p.args, func(a string) bool { return slices.Contains([]string{"server", "agent", "proxy", "kube-proxy"}, a) })
-		// What rewrites its title, as k3s does, has it all in one argument.
-		builtIn = builtIn || p.comm == "k3s-server" || p.comm == "k3s-agent" || p.is("kubelite")
-		if p.is("kube-proxy") || builtIn {
-			return p, parseKubeFlags(p.args), true
-		}
-	}
-	return process{}, kubeFlags{}, false
+// kubeTimeouts are the sysctls of its flags, with their defaults
+// (pkg/proxy/apis/config/v1alpha1/defaults.go).
+var kubeTimeouts = map[string]struct {
+	key     string
+	without time.Duration
+}{
+	"conntrack-tcp-timeout-established": {prefix + "tcp_timeout_established", 24 * time.Hour},
+	"conntrack-tcp-timeout-close-wait":  {prefix + "tcp_timeout_close_wait", time.Hour},
+	"conntrack-udp-timeout":             {prefix + "udp_timeout", 0},
+	"conntrack-udp-timeout-stream":      {prefix + "udp_timeout_stream", 0},
 }
 
 // parseKubeFlags reads what is said of conntrack; what is malformed would keep
 // kube-proxy from running.
 func parseKubeFlags(args []string) kubeFlags {
-	f := defaultKubeFlags()
+	f := kubeFlags{perCore: 32768, min: 131072, timeouts: map[string]time.Duration{}}
+	for _, t := range kubeTimeouts {
+		f.timeouts[t.key] = t.without
+	}
 	for i, arg := range args {
 		arg = strings.TrimPrefix(arg, "--kube-proxy-arg=")
 		name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if !ok && i+1 < len(args) {
 			value = args[i+1]
 		}
-		switch name {
-		case "conntrack-max-per-core":
-			parseInto(&f.perCore, value, strconv.Atoi)
-		case "conntrack-min":
-			parseInto(&f.min, value, strconv.Atoi)
-		case "conntrack-tcp-timeout-established":
-			parseInto(&f.established, value, time.ParseDuration)
-		case "conntrack-tcp-timeout-close-wait":
-			parseInto(&f.closeWait, value, time.ParseDuration)
-		case "config":
-			f.config = true
-		}
+		f.take(name, value)
 	}
 	return f
 }
 
-func parseInto[T any](into *T, text string, parse func(string) (T, error)) {
-	if v, err := parse(text); err == nil {
-		*into = v
+func (f *kubeFlags) take(name, value string) {
+	n, notNumber := strconv.Atoi(value)
+	d, notSpan := time.ParseDuration(value)
+	switch {
+	case name == "conntrack-max-per-core" && notNumber == nil:
+		f.perCore = n
+	case name == "conntrack-min" && notNumber == nil:
+		f.min = n
+	case name == "config":
+		f.config = true
+	case kubeTimeouts[name].key != "" && notSpan == nil:
+		f.timeouts[kubeTimeouts[name].key] = d
 	}
 }
 
-// writes is what kube-proxy writes to a key.
-func (f kubeFlags) writes(key string, cpus int) (value int, ok bool) {
-	limit := max(f.perCore*cpus, f.min)
+// hashStep is what the kernel makes buckets a multiple of (nf_ct_alloc_hashtable).
+const hashStep = 512
+
+// writes is what kube-proxy writes to a key, 0 for nothing.
+func (f kubeFlags) writes(key string, cpus int) int {
+	limit := 0
+	if f.perCore > 0 {
+		limit = max(f.perCore*cpus, f.min)
+	}
 	switch key {
 	case keyMax:
-		return limit, f.perCore > 0
+		return limit
 	case keyBuckets:
-		return limit / 4, f.perCore > 0
-	case keyEstablished:
-		return int(f.established / time.Second), f.established > 0
-	case keyCloseWait:
-		return int(f.closeWait / time.Second), f.closeWait > 0
+		return (limit/4 + hashStep - 1) / hashStep * hashStep
 	}
-	return 0, false
+	return int(f.timeouts[key] / time.Second)
+}
+
+// kubeProxy is kube-proxy if it runs and writes one of the keys. It does so when it
+// starts, and only to more than there is (cmd/kube-proxy/app/conntrack.go).
+func kubeProxy(s *search) (all []Suspect) {
+	p, ok := s.kubeProcess()
+	if !ok {
+		return nil
+	}
+	flags := parseKubeFlags(strings.Fields(strings.Join(p.args, " "))) // some write their title as one
+	for _, d := range s.drifts {
+		want := flags.writes(d.key, s.cpus())
+		why := fmt.Sprintf("%s, which sets %s to %d when it starts", p.of(), d.short(), want)
+		switch {
+		case want == 0 && !flags.config:
+		case want > 0 && d.reads(strconv.Itoa(want)):
+			if d.lowered() {
+				why += ", but is known to raise it only"
+			}
+			return []Suspect{{"kube-proxy", why, !d.lowered()}}
+		case flags.config:
+			all = []Suspect{{"kube-proxy", p.of() + ", which sets some of these when it starts, as its configuration says", false}}
+		}
+	}
+	return all
+}
+
+// kubeProcess finds kube-proxy, also inside of those that have it built in.
+func (s *search) kubeProcess() (process, bool) {
+	for _, p := range s.run() {
+		switch {
+		case p.is("kube-proxy"), p.is("kubelite"), p.is("k3s-server"), p.is("k3s-agent"):
+			return p, true
+		case p.is("k3s"), p.is("hyperkube"):
+			if slices.ContainsFunc(p.args, func(a string) bool { return slices.Contains([]string{"server", "agent", "proxy", "kube-proxy"}, a) }) {
+				return p, true
+			}
+		}
+	}
+	return process{}, false
 }
 
 // cpus is how many processors the machine has, as kube-proxy counts them.
@@ -113,13 +124,13 @@ func (s *search) cpus() (n int) {
 	list := strings.TrimSpace(string(readSome(s.root.sys("devices/system/cpu/online"))))
 	for part := range strings.SplitSeq(list, ",") {
 		first, last, ranged := strings.Cut(part, "-")
-		a, err := strconv.Atoi(first)
-		if err != nil {
-			return runtime.NumCPU()
+		if !ranged {
+			last = first
 		}
-		b := a
-		if ranged {
-			parseInto(&b, last, strconv.Atoi)
+		a, errA := strconv.Atoi(first)
+		b, errB := strconv.Atoi(last)
+		if errA != nil || errB != nil || a > b {
+			return runtime.NumCPU()
 		}
 		n += b - a + 1
 	}

@@ -1,8 +1,8 @@
 package rival
 
 import (
-	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -47,7 +47,7 @@ func reloaded(s *search) []Suspect {
 	return []Suspect{{Name: "the module nf_conntrack", Why: why, Likely: true}}
 }
 
-// defaults are the kernel's timeouts, in seconds (nf_conntrack_proto_*.c).
+// defaults are the kernel's timeouts by key, in seconds (nf_conntrack_proto_*.c).
 var defaults = map[string]string{
 	"tcp_timeout_syn_sent": "120", "tcp_timeout_syn_recv": "60", "tcp_timeout_established": "432000",
 	"tcp_timeout_fin_wait": "120", "tcp_timeout_close_wait": "60", "tcp_timeout_last_ack": "30",
@@ -64,19 +64,19 @@ func (s *search) atDefault(d drift) bool {
 	case keyBuckets:
 		return true
 	case keyMax:
-		buckets, max := s.value(keyBuckets), 0
-		if _, err := fmt.Sscan(d.found, &max); err != nil || buckets == 0 {
-			return false
-		}
-		return max == buckets || max == 4*buckets || max == 8*buckets
+		buckets := s.value(keyBuckets)
+		limit, err := strconv.Atoi(d.found)
+		return err == nil && buckets > 0 && (limit == buckets || limit == 4*buckets || limit == 8*buckets)
 	}
-	const prefix = "nf_conntrack_"
-	return len(d.short()) > len(prefix) && defaults[d.short()[len(prefix):]] == d.found
+	return defaults[strings.TrimPrefix(d.key, prefix)] == d.found
 }
 
 // value is the present value of a sysctl that is a number, 0 if it can't be read.
-func (s *search) value(key string) (n int) {
+func (s *search) value(key string) int {
 	text := readSome(s.root.proc("sys/" + strings.ReplaceAll(key, ".", "/")))
-	_, _ = fmt.Sscan(string(text), &n)
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
 	return n
 }

@@ -114,11 +114,19 @@ func writing(s *search) (all []Suspect) {
 		}
 	}
 	for _, p := range s.named("systemd-sysctl", "sysctl") {
-		if !slices.ContainsFunc(s.drifts, func(d drift) bool { return namesKey(strings.Join(p.args, " "), d) }) {
-			all = append(all, Suspect{Name: plain(p.comm), Why: p.of() + ", which runs at this moment", Likely: true})
+		if p.appliesFiles() {
+			all = append(all, Suspect{Name: plain(p.comm), Why: p.of() + ", which applies files at this moment", Likely: true})
 		}
 	}
 	return all
+}
+
+// appliesFiles reports whether a process of sysctl or systemd-sysctl writes what files
+// say.
+func (p process) appliesFiles() bool {
+	return p.is("systemd-sysctl") || slices.ContainsFunc(p.args, func(a string) bool {
+		return a == "--system" || strings.HasPrefix(a, "-p") || strings.HasPrefix(a, "--load")
+	})
 }
 
 // namesKey reports whether a text names the key, and not a longer one.

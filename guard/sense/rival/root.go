@@ -66,6 +66,13 @@ func (s *search) read(path string) []byte {
 	return readSome(s.root.file(path))
 }
 
+// same reports whether two paths are one file.
+func (s *search) same(a, b string) bool {
+	fileA, errA := os.Stat(s.root.file(a))
+	fileB, errB := os.Stat(s.root.file(b))
+	return errA == nil && errB == nil && os.SameFile(fileA, fileB)
+}
+
 // list are the paths of the files of a directory.
 func (s *search) list(dir string) (paths []string) {
 	if s.over() || s.filesLeft == 0 {

@@ -96,6 +96,9 @@ const told = 3
 // Sentence says in one line for the journal who is suspected. It says that this is
 // unknown where there is nothing but opportunity: somebody at a shell leaves no trace.
 func Sentence(all []Suspect) string {
+	if likely := slices.DeleteFunc(slices.Clone(all), func(s Suspect) bool { return !s.Likely }); len(likely) > 0 {
+		all = likely
+	}
 	var parts []string
 	for _, s := range all[:min(len(all), told)] {
 		parts = append(parts, s.Name+", "+s.Why)

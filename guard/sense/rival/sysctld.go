@@ -28,7 +28,7 @@ func (s setting) place() string { return fmt.Sprintf("%s:%d", plain(s.file), s.l
 
 // sysctlFiles are the files of sysctl.d that set a value as it was found.
 func sysctlFiles(s *search) (all []Suspect) {
-	files := s.sysctlFiles()
+	files := s.applied()
 	for _, d := range s.drifts {
 		var settings []setting
 		for _, f := range files {
@@ -39,20 +39,23 @@ func sysctlFiles(s *search) (all []Suspect) {
 	return all
 }
 
-// accuse names the files that set the value found, by whether they have the last word.
+// accuse names the files that set the value found, by whether they have the last word
+// among those that systemd-sysctl reads, too.
 func accuse(d drift, settings []setting) (all []Suspect) {
-	wins := lastWord(settings)
+	common := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return s.file == sysctlConf })
+	by := "sysctl --system or systemd-sysctl"
+	if len(common) < len(settings) { // and sysctl --system reads more
+		by = "systemd-sysctl"
+	}
 	for i, set := range settings {
-		if !d.reads(set.value) {
-			continue
-		}
 		switch {
-		case i == wins && set.file == sysctlConf:
+		case !d.reads(set.value):
+		case set.file == sysctlConf:
 			all = append(all, Suspect{"sysctl --system or sysctl -p", set.sets(d), true})
-		case i == wins:
-			all = append(all, Suspect{"sysctl --system or systemd-sysctl", set.sets(d), true})
-		default: // by itself
-			all = append(all, Suspect{"sysctl -p " + plain(set.file), set.sets(d) + ", though not with the last word", true})
+		case i == lastWord(common): // the others are before sysctlConf
+			all = append(all, Suspect{by, set.sets(d), true})
+		default:
+			all = append(all, Suspect{"sysctl -p", set.sets(d) + " where it is the only file", true})
 		}
 	}
 	return all
@@ -79,8 +82,8 @@ type sysctlFile struct {
 	text string
 }
 
-// sysctlFiles are the files in the order in which they are applied.
-func (s *search) sysctlFiles() (files []sysctlFile) {
+// applied are the files in the order in which they are applied.
+func (s *search) applied() (files []sysctlFile) {
 	paths := map[string]string{}
 	for _, dir := range slices.Backward(sysctlDirs) {
 		for _, path := range s.list(dir) {
@@ -89,10 +92,12 @@ func (s *search) sysctlFiles() (files []sysctlFile) {
 			}
 		}
 	}
-	order := slices.Sorted(maps.Keys(paths))
-	for _, name := range order {
-		// A link to /dev/null masks a file: it reads empty.
-		files = append(files, sysctlFile{paths[name], string(s.read(paths[name]))})
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		// A link to /dev/null masks a file: it reads empty. Debian's 99-sysctl.conf is a
+		// link to the file that is read last.
+		if !s.same(paths[name], sysctlConf) {
+			files = append(files, sysctlFile{paths[name], string(s.read(paths[name]))})
+		}
 	}
 	return append(files, sysctlFile{sysctlConf, string(s.read(sysctlConf))})
 }
