@@ -4,14 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/google/renameio/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -29,7 +24,7 @@ const (
 // it is nothing, and no error.
 func LoadBaseline(dir string) (policy.Baseline, error) {
 	var b policy.Baseline
-	text, err := readBaseline(dir)
+	text, err := readState(dir, baselineFile, baselineSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
 	}
@@ -40,31 +35,6 @@ func LoadBaseline(dir string) (policy.Baseline, error) {
 		return b, fmt.Errorf("read the learned baseline %s: %w", filepath.Join(dir, baselineFile), err)
 	}
 	return b, nil
-}
-
-// readBaseline follows no link out of the directory and waits for no pipe: it may
-// belong to another user.
-func readBaseline(dir string) ([]byte, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	f, err := root.OpenFile(baselineFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errors.New("not a regular file")
-	case info.Size() > baselineSize:
-		return nil, fmt.Errorf("%d bytes, more than any baseline has", info.Size())
-	}
-	return io.ReadAll(io.LimitReader(f, baselineSize))
 }
 
 // recallBaseline takes up what was learned. What can't be read is learned anew.
@@ -109,24 +79,10 @@ func (g *Guard) keepBaselineNow() {
 func saveBaseline(dir string, b policy.Baseline) error {
 	text, err := json.Marshal(b)
 	if err == nil {
-		err = writeBaseline(dir, append(text, '\n'))
+		err = writeState(dir, baselineFile, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("save the learned baseline %s: %w", filepath.Join(dir, baselineFile), err)
 	}
 	return nil
-}
-
-// writeBaseline replaces the file, or leaves it as it is.
-func writeBaseline(dir string, text []byte) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	err = renameio.WriteFile(baselineFile, text, 0o640, renameio.WithRoot(root))
-	if why := errors.Unwrap(err); why != nil {
-		return why // without the name of the temporary file, which is another each time
-	}
-	return err
 }

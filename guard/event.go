@@ -39,6 +39,10 @@ var (
 	eventPruned      = event{"pruned", "ac7af25777a24c98afac03fc6cefa48f"}
 	eventLoosened    = event{"loosened", "1d39ac6fedc541498f7a2fc5e6db2943"}
 	eventRestored    = event{"restored", "2252c565689b4602ac011b36192e0dd6"}
+	eventPaused      = event{"paused", "d04b09fc5a1d4f3dae9fad8d826ee5bd"}
+	eventResumed     = event{"resumed", "76878e6f92074549929e548b417db81d"}
+	eventNotApproved = event{"approval-refused", "865f6f5fe7bf431fa37ec240d5654bc2"}
+	eventUnrecorded  = event{"record-failed", "21b72e8ab86e4ffe868abaf7cbf0e3ce"}
 	eventAble        = event{"able", "63adcfcddfbc4bdc91b1af808b42a30d"}
 )
 

@@ -27,17 +27,21 @@ func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 
 func (g *Guard) do(d policy.Decision) error {
 	change, err := plan(d, g.Namespace)
-	if err != nil {
-		return err
+	if err == nil {
+		change, err = g.Actions.Do(change)
 	}
-	if change, err = g.Actions.Do(change); err != nil {
+	switch {
+	case err != nil:
+		g.answerDone(d, change, err)
 		return err
-	}
-	if change.State == ledger.Applied {
+	case change.State == ledger.Applied:
 		g.reportDone(d, change)
 		g.loosen(d, change)
-	} else {
-		g.reportFailed(d, change.ID, errors.New(change.Note))
+		g.answerDone(d, change, nil)
+	default:
+		err := errors.New(change.Note)
+		g.reportFailed(d, change.ID, err)
+		g.answerDone(d, change, err)
 	}
 	return nil
 }

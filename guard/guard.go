@@ -8,6 +8,8 @@ import (
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -37,8 +39,10 @@ type Guard struct {
 	NoLedger  error
 	Log       *slog.Logger
 	Clock     func() time.Duration // the boot clock
+	Version   string               // of the program, for people
 	Namespace string               // path of the guarded namespace, empty for our own
 	Config    policy.Config
+	Hash      string        // of the policy file, empty for the built-in policy
 	Source    func() string // where the policy came from, for people
 	// Writable is why the kernel's values can't be written, nil when they can.
 	Writable func() error
@@ -56,6 +60,18 @@ type Guard struct {
 	// Loosen looks after the connections that a flow had before it bypasses tracking, nil
 	// for nobody. It is called as Walk is.
 	Loosen Loosen
+	// Suspects tells who may have written a value of ours, nil for nobody.
+	Suspects Suspects
+	// Load reads the policy file because somebody asks for it. It is called by one
+	// goroutine at a time, which is not the loop's.
+	Load func() watch.Loaded
+	// Admit refuses a policy that can't be put in force for a reason outside of it; what
+	// is not the loop's to do it puts in force. Nil admits all.
+	Admit func(config.File) error
+	// Desk is where operators are heard, nil for nowhere.
+	Desk *Desk
+	// Record keeps every reading, nil for nobody.
+	Record Recorder
 	// StateDir is where what was learned of the table is kept, empty for nowhere.
 	StateDir string
 
@@ -64,17 +80,26 @@ type Guard struct {
 	leasing   leasing
 	pruning   errand // of Prune
 	loosening loosening
+	accusing  accusing
 	living    context.Context // ends when the daemon stops, for the scout and the walk
 	leave     func()
 	saved     time.Duration // when the baseline was saved
 	saving    chan error    // what comes of saving it, nil when it is not being saved
 	forgot    string        // why it could not be kept, empty when it could
 
+	unrecorded string // why readings are not recorded, empty when they are
+
 	snapshot  policy.Snapshot
 	state     policy.State
+	before    policy.State // the newest decisions
+	reload    reloading
+	approvals []*pending
+	paused    paused
+	soon      bool // the next reading is wanted at once
+	hour      hour
+	started   time.Time // wall clock
 	recalled  recalled
 	blind     string              // why the last reading failed, empty when it did not
-	rejected  bool                // the policy file was refused at the last reload
 	unable    string              // why nothing can be done, empty when it can
 	unsettled bool                // changes of an earlier run could not be settled yet
 	probed    time.Duration       // when what failed was last tried again
@@ -113,6 +138,9 @@ func (g *Guard) Start() {
 	g.bound()
 	g.snapshot.Unlisted = unlisted
 	g.recallBaseline()
+	g.recallPause()
+	g.started, g.reload.at = time.Now(), time.Now()
+	g.recordPolicy()
 	if g.NoLedger != nil {
 		return
 	}
@@ -143,6 +171,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	now := g.Clock()
 	if err := g.Sensor.Read(&g.snapshot); err != nil {
 		g.reportBlind(err)
+		g.refuseAll(g.blind)
 		g.haltWalk(errUnwatched)
 		return blindPause, errors.Is(err, sense.ErrAbsent)
 	}
@@ -151,16 +180,23 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.meetWalk()
 	g.pruning.meet()
 	g.loosening.meet()
+	g.meetSuspects()
 	g.snapshot.Changes = g.changes()
 	g.readLeases(now)
-	g.snapshot.Unable = g.unable
+	g.snapshot.Unable, g.snapshot.Paused, g.snapshot.Approved = g.unable, g.pausing(now), g.approved()
 	g.scouting.meet()
+	g.hour.add(now, g.snapshot.Utilization())
+	g.before = g.state
 	var decisions []policy.Decision
 	g.state, decisions = policy.Decide(g.state, g.snapshot, g.Config, now)
+	g.record(decisions, now)
 	for _, d := range decisions {
 		g.carryOut(d, now)
 	}
-	g.liftElsewhere(now)
+	g.answerRefused(decisions, now)
+	if g.snapshot.Paused == "" {
+		g.liftElsewhere(now)
+	}
 	g.renew()
 	g.sendOut(now)
 	g.snapshot.Changes = g.changes() // as the decisions have left them

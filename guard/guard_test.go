@@ -18,6 +18,8 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/actionstest"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -80,6 +82,12 @@ func (w *gateway) start() {
 	maps.Copy(targets, w.Leases.(*refusals).Targets())
 	w.Actions = actions.New(l, targets)
 	w.Start()
+}
+
+// reload has the loop take in a policy as it was read, or why it was not.
+func (w *gateway) reload(load func() (config.File, error)) {
+	file, err := load()
+	_ = w.take(watch.Loaded{File: file, Err: err, Order: w.Guard.reload.order + 1})
 }
 
 // kill ends the run as kill -9 does: nothing is written, the lock is let go.

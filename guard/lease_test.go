@@ -218,17 +218,17 @@ func TestKilledGuardsLeaseIsOver(t *testing.T) {
 	})
 }
 
-// A reload with other terms ends the lease at once.
-func TestReloadEndsALeaseOnOtherTerms(t *testing.T) {
+// A reload with other terms makes the lease again with them.
+func TestReloadChangesTheTerms(t *testing.T) {
 	limiting(t, func(w *gateway, s *scout, _ *allowlist) {
 		w.want, w.refuse = 63_000, 18_950
 		w.ticks(3 * time.Second)
 		s.sight.Census.Sources[0].Steady = 0
 		next := w.Config
-		next.LimitSource.Rate = 20
+		next.LimitSource.Rate, next.Lease = 20, 5*time.Second
 		w.reload(func() (config.File, error) { return config.File{Policy: next}, nil })
 		w.Tick()
-		if got := w.leased.Value(limit); got != "" {
+		if got := w.leased.Value(limit); got != "20/s burst 100 lease 5s" {
 			t.Errorf("%s is %q", limit, got)
 		}
 		for _, line := range w.wantLines(eventUndone, 1) {

@@ -23,8 +23,8 @@ func plan(d policy.Decision, namespace string) (ledger.Change, error) {
 		Episode:   d.Episode,
 		Cause:     string(d.Cause),
 		Reason:    d.Reason,
-		Namespace: namespace,
-		Edits:     edits,
+		Namespace: namespace, ApprovedBy: d.ApprovedBy,
+		Edits: edits,
 	}
 	if d.Measure == policy.ShortenTimeouts || d.Terms != nil {
 		c.Level = d.To

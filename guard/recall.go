@@ -10,8 +10,9 @@ import (
 )
 
 // closedKept is how many ended changes of each measure the policy is shown besides
-// those it must know: cooldowns and back-offs rest on the newest.
-const closedKept = 32
+// those it must know: cooldowns and back-offs rest on the newest, and the acts of an hour
+// are counted by them.
+const closedKept = policy.MaxActs
 
 // Recall shows the policy the changes of a boot to what a guardian of that namespace
 // writes: those in force, those that have lost something to somebody else, and the
@@ -35,7 +36,7 @@ func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 				level = p.After
 			}
 		}
-		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || older[c.Measure] < closedKept {
+		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || p.RolledBack || older[c.Measure] < closedKept {
 			out = append(out, p)
 		}
 	}
@@ -47,7 +48,7 @@ func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 func recall(c ledger.Change, namespace string) (p policy.Change, ok bool) {
 	p = policy.Change{
 		ID: c.ID, Measure: policy.Measure(c.Measure), State: stateOf(c.State), Episode: c.Episode, Cause: policy.Cause(c.Cause),
-		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome),
+		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome), ApprovedBy: c.ApprovedBy, RolledBack: actions.RolledBack(c),
 	}
 	switch p.Measure {
 	case policy.ShortenTimeouts:

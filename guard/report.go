@@ -10,6 +10,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/rival"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -27,7 +28,7 @@ func numbers(d policy.Decision) []slog.Attr {
 		attrs = append(attrs, slog.Duration("TIME_TO_FULL", d.TimeToFull))
 	}
 	for _, f := range []struct{ name, value string }{
-		{"ABOUT", about(d)}, {"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"PATTERN", string(d.Pattern)}, {"CONFIDENCE", confidence(d)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
+		{"ADVICE_ID", d.ID}, {"APPROVED_BY", d.ApprovedBy}, {"ABOUT", about(d)}, {"EPISODE", d.Episode}, {"CAUSE", string(d.Cause)}, {"PATTERN", string(d.Pattern)}, {"CONFIDENCE", confidence(d)}, {"MEASURE", string(d.Measure)}, {"REASON", d.Reason},
 	} {
 		if f.value != "" {
 			attrs = append(attrs, slog.String(f.name, f.value))
@@ -81,21 +82,26 @@ func (g *Guard) reportDecision(d policy.Decision) {
 }
 
 func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
-	g.log(journald.LevelNotice, eventDone, fmt.Sprintf("change %d: %s: %s", c.ID, act(d), d.Reason), append(numbers(d), ofChange(c)...)...)
+	message := fmt.Sprintf("change %d: %s: %s", c.ID, act(d), d.Reason)
+	if d.ApprovedBy != "" {
+		message += "; approved by " + d.ApprovedBy
+	}
+	g.log(journald.LevelNotice, eventDone, message, append(numbers(d), ofChange(c)...)...)
 }
 
 // reportEnded reports a change that an undo has brought to its end: undone, or
 // found to be somebody else's by now.
 func (g *Guard) reportEnded(d policy.Decision, c ledger.Change) {
-	level, e, message := journald.LevelNotice, eventUndone, fmt.Sprintf("change %d undone: %s", c.ID, d.Reason)
+	message := fmt.Sprintf("change %d undone: %s", c.ID, d.Reason)
 	if what := back(c); what != "" {
 		message = fmt.Sprintf("change %d undone: %s: %s", c.ID, what, d.Reason)
 	}
-	if c.State != ledger.Undone {
-		level, e, message = slog.LevelWarn, eventYielded, fmt.Sprintf("change %d %s: %s", c.ID, c.State, c.Note)
-	}
 	d.Cause = policy.Cause(c.Cause)
-	g.log(level, e, message, append(numbers(d), ofChange(c)...)...)
+	if c.State != ledger.Undone {
+		g.accuse(yieldLine{fmt.Sprintf("change %d %s: %s", c.ID, c.State, c.Note), append(numbers(d), ofChange(c)...), taken(c)})
+		return
+	}
+	g.log(journald.LevelNotice, eventUndone, message, append(numbers(d), ofChange(c)...)...)
 }
 
 func (g *Guard) reportJudged(d policy.Decision) {
@@ -110,10 +116,12 @@ func (g *Guard) reportYielded(d policy.Decision) {
 	if err != nil {
 		found = nil
 	}
+	var drifts []rival.Drift
 	for _, e := range found {
 		attrs = append(attrs, slog.String("TARGET", e.Key), slog.String("AFTER", e.Before), slog.String("FOUND", e.After))
+		drifts = append(drifts, rival.Drift{Key: e.Key, Ours: e.Before, Found: e.After})
 	}
-	g.log(slog.LevelWarn, eventYielded, fmt.Sprintf("change %d yielded: %s", d.Change, d.Reason), attrs...)
+	g.accuse(yieldLine{fmt.Sprintf("change %d yielded: %s", d.Change, d.Reason), attrs, drifts})
 }
 
 func (g *Guard) reportFailed(d policy.Decision, id int, err error) {

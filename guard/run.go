@@ -9,15 +9,19 @@ import (
 	"os"
 	"time"
 
-	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// Run ticks until ctx ends. A value on reload has the policy read again by load.
-// At the end capacity stays: such changes are left to the next start, which undoes
-// them when their time comes. What restricts the traffic is lifted.
-func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, load func() (config.File, error)) error {
+// Inputs are what the loop hears besides its own clock. A nil channel is never heard.
+type Inputs struct {
+	Hangup   <-chan os.Signal    // the policy file is to be read now
+	Policies <-chan watch.Loaded // it has changed
+}
+
+// Run ticks until ctx ends. At the end capacity stays: such changes are left to the next
+// start, which undoes them when their time comes. What restricts the traffic is lifted.
+func (g *Guard) Run(ctx context.Context, n *Notifier, in Inputs) error {
 	g.Start()
 	g.reportStarted()
 	timer := time.NewTimer(0)
@@ -25,55 +29,39 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, reload <-chan os.Signal, l
 	for {
 		select {
 		case <-ctx.Done():
-			n.stopping()
-			g.liftAll()
-			g.dismiss()
-			g.keepBaselineNow()
-			g.reportStopped()
+			g.finish(n)
 			return nil
-		case <-reload:
+		case <-in.Hangup:
 			n.reloading()
-			g.reload(load)
-			n.reloaded()
+			g.reread(func(error) { n.reloaded() })
+		case takeIn := <-g.reload.back:
+			g.reload.back = nil
+			takeIn()
+		case l := <-in.Policies:
+			_ = g.take(l) // it was reported
+		case do := <-g.Desk.heard():
+			do(g)
 		case <-timer.C:
+			g.soon = false
 			pause, complete := g.Tick()
 			n.ticked(complete, g.Status, g.Clock())
 			timer.Reset(n.within(pause))
 		}
+		if g.soon {
+			timer.Reset(0)
+		}
 	}
 }
 
-// reload puts a new policy in force between two ticks, or keeps the old one.
-func (g *Guard) reload(load func() (config.File, error)) {
-	file, err := load()
-	if err == nil && file.Namespace != g.Namespace {
-		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source(), g.Namespace, file.Namespace)
-	}
-	if err != nil {
-		g.reportRejected(err)
-		return
-	}
-	// From here nothing can fail.
-	g.Config, g.rejected = file.Policy, false
-	g.bound()
-	g.renew() // what the policy does not have any more is over before it decides
-	g.haltWalk(errReloaded)
-	g.state.Reconsider()
-	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", file.Hash))
-	g.reportUnwritable()
-}
-
-// reportRejected writes one line for each problem of a policy file.
-func (g *Guard) reportRejected(err error) {
-	g.rejected = true
-	var problems config.Problems
-	if !errors.As(err, &problems) {
-		g.log(slog.LevelError, eventRejected, "policy rejected, the last good one stays in force: "+err.Error(), slog.String("ERROR", err.Error()))
-		return
-	}
-	for _, p := range problems {
-		g.log(slog.LevelError, eventRejected, "policy rejected, the last good one stays in force: "+p.String(), slog.String("ERROR", p.String()))
-	}
+// finish ends the work of the loop.
+func (g *Guard) finish(n *Notifier) {
+	n.stopping()
+	g.refuseAll("the daemon is stopping")
+	g.liftAll()
+	g.dismiss()
+	g.awaitSuspects()
+	g.keepBaselineNow()
+	g.reportStopped()
 }
 
 func (g *Guard) reportStarted() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
@@ -42,7 +43,12 @@ func TestRun(t *testing.T) {
 		reload := make(chan os.Signal)
 		done := make(chan error)
 		w.Source, w.Writable = func() string { return "a test" }, func() error { return errors.New("not today") }
-		go func() { done <- w.Run(ctx, n, reload, func() (config.File, error) { return file, loadErr }) }()
+		order := uint64(0)
+		w.Load = func() watch.Loaded {
+			order++
+			return watch.Loaded{File: file, Err: loadErr, Order: order}
+		}
+		go func() { done <- w.Run(ctx, n, Inputs{Hangup: reload}) }()
 
 		time.Sleep(5 * time.Second)
 		if !has("READY=1") || !has("STATUS=healthy: 1,000 of 65,536 (2 %)") || !has("WATCHDOG=1") {

@@ -17,7 +17,7 @@ func Sentence(d policy.Decision) string {
 	case policy.Do:
 		return fmt.Sprintf("%s: %s", act(d), d.Reason)
 	case policy.Advised:
-		return fmt.Sprintf("advice: %s: %s", act(d), d.Reason)
+		return fmt.Sprintf("advice %s: %s: %s", d.ID, act(d), d.Reason)
 	case policy.Observed:
 		return fmt.Sprintf("observed only: %s: %s", act(d), d.Reason)
 	case policy.Undo:
@@ -60,6 +60,9 @@ func act(d policy.Decision) string {
 		verb := fmt.Sprintf("shorten timeouts to level %d of %d", d.To, policy.TopLevel)
 		if d.To < d.From {
 			verb = fmt.Sprintf("give timeouts back, level %d to %d", d.From, d.To)
+		}
+		if len(d.Timeouts) == 0 { // advice is kept without them
+			return verb
 		}
 		return verb + ": " + timeouts(d.Timeouts)
 	}
@@ -117,13 +120,25 @@ func back(c ledger.Change) string {
 		}
 		return act(d)
 	}
-	for _, e := range c.Ours() {
+	if d.Timeouts = timeoutsOf(c.Ours(), true); d.Timeouts == nil {
+		return ""
+	}
+	return "give timeouts back: " + timeouts(d.Timeouts)
+}
+
+// timeoutsOf is what some edits have done to timeouts, or what taking them back does, nil
+// where they are not all about timeouts.
+func timeoutsOf(edits []ledger.Edit, back bool) (list []policy.TimeoutChange) {
+	for _, e := range edits {
 		_, class, known := actions.ParseTimeoutKey(e.Key)
 		before, after, ok := numbersOf(e)
 		if !known || !ok {
-			return ""
+			return nil
 		}
-		d.Timeouts = append(d.Timeouts, policy.TimeoutChange{Name: class.Name(), From: after, To: before})
+		if back {
+			before, after = after, before
+		}
+		list = append(list, policy.TimeoutChange{Name: class.Name(), From: before, To: after})
 	}
-	return "give timeouts back: " + timeouts(d.Timeouts)
+	return list
 }

@@ -29,8 +29,11 @@ func (g *Guard) Status() string {
 	if g.Config.Mode != policy.Act {
 		parts = append(parts, "mode "+g.Config.Mode.String())
 	}
-	if g.rejected {
+	if len(g.reload.problems) > 0 {
 		parts = append(parts, "policy file rejected, the last good one is in force")
+	}
+	if g.snapshot.Paused != "" {
+		parts = append(parts, g.snapshot.Paused)
 	}
 	if g.unable != "" {
 		parts = append(parts, "unable to act: "+g.unable)

@@ -117,9 +117,13 @@ func (g *Guard) planWalk(now time.Duration) (plan entries.Plan, changes []int, e
 		plan, changes = p, append(changes, c.ID)
 	}
 	m := &g.Config.ShortenTimeouts
+	least := policy.Act
+	if newest, _ := g.Ledger.Find(cmp.Or(append(changes, 0)...)); newest.ApprovedBy != "" {
+		least = policy.Advise
+	}
 	wanted := false
 	for class := range plan.Rules {
-		if !approved(m, timeout.Class(class), plan.Rules[class].New) {
+		if !allows(m, timeout.Class(class), plan.Rules[class].New, least) {
 			plan.Rules[class].New = 0
 		}
 		wanted = wanted || plan.Rules[class].New > 0
@@ -127,15 +131,15 @@ func (g *Guard) planWalk(now time.Duration) (plan entries.Plan, changes []int, e
 	if !wanted { // or a walk that does nothing would count as done
 		return plan, nil, nil
 	}
-	plan.Retime, plan.Established, plan.Budget = m.Retime, m.Established(), m.Budget
+	plan.Retime, plan.Established, plan.Budget = m.Retime, m.Established(least), m.Budget
 	return plan, changes, nil
 }
 
-// approved reports whether the policy in force allows entries of a class so short a
-// time: that of a change may be older.
-func approved(m *policy.ShortenTimeoutsConfig, c timeout.Class, seconds int) bool {
+// allows reports whether the policy in force allows entries of a class so short a time:
+// that of a change may be older. What an operator has approved takes the mode advise.
+func allows(m *policy.ShortenTimeoutsConfig, c timeout.Class, seconds int, least policy.Mode) bool {
 	t, known := policy.TimeoutNamed(c.Name())
-	return known && m.Floors[t].Mode == policy.Act && time.Duration(seconds)*time.Second >= m.Floors[t].Floor
+	return known && m.Floors[t].Mode >= least && time.Duration(seconds)*time.Second >= m.Floors[t].Floor
 }
 
 // endWalk records what a walk has come to, with each change what was done for it.

@@ -133,41 +133,40 @@ func TestRivalInTheWalk(t *testing.T) {
 	})
 }
 
-// The operator who takes the mandate back ends the walk.
+// The operator who takes the mandate back ends the walk, and has the timeouts as they were;
+// with another mandate there is another walk.
 func TestReloadEndsTheWalk(t *testing.T) {
 	m := &walkman{takes: time.Hour}
 	shortening(t, m, func(w *gateway) {
 		w.want = 63_000
 		w.ticks(3 * time.Second)
-		calm := w.Config
-		calm.ShortenTimeouts.Mode = policy.Advise
-		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
-		w.ticks(time.Minute)
-		if len(m.plans) != 1 || len(m.ended) != 1 {
-			t.Errorf("%d walks, %d ended", len(m.plans), len(m.ended))
+		c := w.Config
+		load := func() (config.File, error) { return config.File{Policy: c}, nil }
+		wants := func(what string, seconds, walks int) {
+			t.Helper()
+			w.reload(load)
+			w.ticks(10 * time.Second)
+			if n := len(m.plans); w.value(timeWait) != seconds || n != walks {
+				t.Errorf("%s: TIME_WAIT %d s, want %d; %d walks, want %d", what, w.value(timeWait), seconds, n, walks)
+			}
 		}
-		calm.ShortenTimeouts.Mode = policy.Act
-		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Floor = 20 * time.Second
-		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
-		w.ticks(10 * time.Second)
-		if n := len(m.plans); n != 1 {
-			t.Errorf("%d walks, the last under the new floor", n)
+		c.ShortenTimeouts.Mode = policy.Advise
+		wants("mode advise", 120, 1)
+		if len(m.ended) != 1 {
+			t.Errorf("%d walks have ended", len(m.ended))
 		}
-		calm.ShortenTimeouts.Floors = policy.Default().ShortenTimeouts.Floors
-		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Advise
-		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
-		w.ticks(10 * time.Second)
-		if n := len(m.plans); n != 1 {
-			t.Errorf("%d walks, the last for a class that may not be shortened", n)
-		}
+		c.ShortenTimeouts.Mode = policy.Act
+		c.ShortenTimeouts.Floors[policy.TCPTimeWait].Floor = 20 * time.Second
+		wants("a longer floor", 20, 2)
+		c.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Advise
+		wants("the class in mode advise", 120, 2)
 		if walk := w.Actions.Changes()[0].Walk; walk.Done {
 			t.Errorf("what was not walked over is done: %+v", walk)
 		}
-		calm.ShortenTimeouts.Floors[policy.TCPTimeWait].Mode = policy.Act
-		w.reload(func() (config.File, error) { return config.File{Policy: calm}, nil })
-		w.ticks(10 * time.Second)
-		if n := len(m.plans); n != 2 || m.plans[1].Rules[timeout.TCPTimeWait].New != 10 {
-			t.Errorf("%d walks once it may be", n)
+		c.ShortenTimeouts.Floors = policy.Default().ShortenTimeouts.Floors
+		wants("as at first", 10, 3)
+		if got := m.plans[2].Rules[timeout.TCPTimeWait].New; got != 10 {
+			t.Errorf("the last walk to %d s", got)
 		}
 		w.wantLines(eventFailed, 0)
 	})

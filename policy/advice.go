@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 )
 
@@ -140,6 +141,11 @@ func (st *State) Due(a *Advice) bool {
 		return a.Wanted >= st.asked
 	}
 	return a.Wanted == st.learned
+}
+
+// Knows reports whether there has been such advice lately.
+func (st *State) Knows(id string) bool {
+	return slices.ContainsFunc(st.Advice[:], func(a Advice) bool { return a.ID == id && id != "" })
 }
 
 // Refusal says why an approval has not led to an act, after a snapshot with it. Where it is

@@ -55,7 +55,7 @@ func (st *State) censusEvery(c *Config) time.Duration {
 }
 
 // presses reports whether connections are being lost, or will be before another census.
-func (st *State) presses() bool { return st.Now.losing() || st.Now.TimeToFull < 2*pursuit }
+func (st *State) presses() bool { return st.Now.Losing() || st.Now.TimeToFull < 2*pursuit }
 
 // awaitsCensus reports whether no census of this episode has been reported yet.
 func (st *State) awaitsCensus() bool { return st.Episode.Name != "" && !st.Episode.census }

@@ -236,7 +236,7 @@ func Default() Config {
 }
 
 // Established reports whether the measure may end silent connections, too, whatever the
-// global mode.
-func (m *ShortenTimeoutsConfig) Established() bool {
-	return m.Mode == Act && m.Floors[TCPEstablished].Mode == Act
+// global mode, where it takes at least that mode to do anything.
+func (m *ShortenTimeoutsConfig) Established(least Mode) bool {
+	return m.Mode >= least && m.Floors[TCPEstablished].Mode >= least
 }

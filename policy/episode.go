@@ -65,7 +65,7 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		}
 		*e = Episode{Name: s.Wall.UTC().Format("20060102T150405Z"), Since: now, phase: now, trouble: now}
 		e.rename(a, now)
-		e.losing = a.losing()
+		e.losing = a.Losing()
 		return []Decision{st.decision(Open, a.Evidence())}
 	case a.Cause == None && e.Name != "" && (quiet >= c.Watch.Calm && a.Utilization < middle(c) || quiet >= lull*c.Watch.Calm):
 		d := st.decision(Close, "calm for "+Span(quiet)+" after "+Span(e.trouble-e.Since)+" of trouble")
@@ -83,13 +83,18 @@ func (st *State) follow(s *Snapshot, c *Config, now time.Duration) []Decision {
 		e.rename(a, now)
 	case a.Cause != e.Cause && !(a.Cause.ofTable() && e.Cause.ofTable()):
 		return nil
-	case !st.reshapes(c, now) && !(st.awaitsCensus() && st.hasCensus()) && (e.losing || !a.losing()):
+	case !st.reshapes(c, now) && !(st.awaitsCensus() && st.hasCensus()) && (e.losing || !a.Losing()):
 		return nil
 	}
 	return st.tell(now)
 }
 
-// losing reports whether the cause has cost connections, not only might.
+// Losing reports whether the cause has cost connections, not only might.
+func (a *Assessment) Losing() bool { return a.lost.explains(a.Cause) > 0 }
+
+// Lost is what the kernel counted within the window that is looked back on.
+func (a *Assessment) Lost() (Counters, time.Duration) { return a.counters, a.window }
+
 func (a *Assessment) losing() bool { return a.lost.explains(a.Cause) > 0 }
 
 // tell reports what is known of the episode now.
@@ -98,7 +103,7 @@ func (st *State) tell(now time.Duration) []Decision {
 	if a.Pattern != NoPattern {
 		e.reshape(a, now)
 	}
-	e.losing, e.census = e.losing || a.losing(), e.census || st.hasCensus()
+	e.losing, e.census = e.losing || a.Losing(), e.census || st.hasCensus()
 	return []Decision{st.decision(Diagnose, a.Evidence())}
 }
 

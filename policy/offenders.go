@@ -127,7 +127,7 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 		case steady && !st.pressesWith(s, h) && !slices.Contains(fast[:], h.Prefix):
 			continue // the next census will tell
 		case !steady && !stuck:
-			if st.Now.losing() {
+			if st.Now.Losing() {
 				others = append(others, holds+", "+h.slow(m))
 			}
 		case st.spent(s, h.Prefix, c.Watch.YieldFor, now):
@@ -179,7 +179,7 @@ func (st *State) spent(s *Snapshot, source prefix, yieldFor, now time.Duration) 
 // nobody says, when connections are being lost, that no source stands out.
 func (st *State) nobody(m *LimitSourceConfig) []Decision {
 	h := st.Now.Census.Sources[0]
-	if !st.Now.losing() || !h.Prefix.IsValid() || h.Share.Low >= m.Share {
+	if !st.Now.Losing() || !h.Prefix.IsValid() || h.Share.Low >= m.Share {
 		return nil
 	}
 	return st.bounded(LimitSource, 0, fmt.Sprintf("no source is limited: the largest, %s, holds %s of the table, less than %s",

@@ -118,7 +118,7 @@ func (st *State) floored(s *Snapshot, c *Config, level int, worth bool) []Decisi
 	why := "every class that is worth it is at its floor"
 	waits := func(ch Change) bool { return ch.Outcome == "" }
 	switch {
-	case !st.Now.losing() || st.Now.Census.At == 0 || level != 0 && level != TopLevel ||
+	case !st.Now.Losing() || st.Now.Census.At == 0 || level != 0 && level != TopLevel ||
 		slices.ContainsFunc(stack(s, ShortenTimeouts), waits):
 		return nil
 	case !worth:
@@ -131,7 +131,7 @@ func (st *State) floored(s *Snapshot, c *Config, level int, worth bool) []Decisi
 // at a mark would have them change to and fro. One that loses connections, or is about
 // to, does not wait.
 func (st *State) restored(s *Snapshot, c *Config, now time.Duration) bool {
-	if st.Now.losing() || st.Now.Utilization >= c.ShortenTimeouts.End {
+	if st.Now.Losing() || st.Now.Utilization >= c.ShortenTimeouts.End {
 		return false
 	}
 	for _, ch := range s.Changes {

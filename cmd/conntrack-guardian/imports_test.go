@@ -29,7 +29,11 @@ var directions = []struct {
 	{"guard/kernel/timeout", []string{"guard/kernel/ctnetlink", "guard/kernel/sysctl"}},
 	{"guard/kernel", nil},
 	{"guard/journald", nil},
+	{"guard/config/watch", []string{"guard/config", "policy"}},
 	{"guard/config", []string{"policy"}},
+	{"guard/control", []string{"policy"}},
+	{"guard/record/page", []string{"guard", "guard/record", "policy"}}, // its words for decisions
+	{"guard/record", []string{"policy"}},
 	{"guard/sense", []string{"policy", "guard/kernel/", "guard/sense/"}},
 	{"guard", []string{"policy", "actions", "actions/ledger", "actions/entries", "guard/"}},
 	{"contrib", []string{"policy", "guard", "actions", "actions/ledger", "actions/entries", "guard/", "contrib/"}},

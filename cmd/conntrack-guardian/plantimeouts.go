@@ -56,7 +56,7 @@ func (w *whatIf) understand(cmd *cobra.Command, args []string) (err error) {
 // it says.
 func (w *whatIf) run(cmd *cobra.Command) error {
 	file, err := w.loadPolicy()
-	origin := w.flags.source()
+	origin := w.flags.source(file)
 	named := cmd.Flags().Changed("namespace")
 	if err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nThe policy file can't be used: %s.\n", err, standIn(named))
@@ -181,7 +181,7 @@ func answerOf(r *census.Report, m *policy.ShortenTimeoutsConfig) *shortAnswer {
 
 // emptyAnswer has what a policy says of existing entries.
 func emptyAnswer(m *policy.ShortenTimeoutsConfig) *shortAnswer {
-	return &shortAnswer{Opted: m.Established(), Retime: m.Retime}
+	return &shortAnswer{Opted: m.Established(policy.Act), Retime: m.Retime}
 }
 
 // fill fills in what the report says.

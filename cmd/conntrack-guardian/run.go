@@ -23,13 +23,14 @@ import (
 
 func runCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [--policy FILE] [--state-dir DIR]",
+		Use:   "run [--policy FILE] [--state-dir DIR] [--socket PATH]",
 		Short: "Run the daemon",
 		Long: `Run the daemon: watch the table and, as far as the policy approves, act.
 
-SIGHUP reloads the policy file; a file with mistakes is refused and the last good
-policy stays in force. SIGTERM stops the daemon: the capacity that it added
-stays, shortened timeouts and leases end.`,
+It takes up a policy file that has changed by itself, and on SIGHUP; a file with
+mistakes is refused and the last good policy stays in force. Operators command it by
+its control socket: see status, approve, rollback, reload, pause and resume. SIGTERM
+stops it: the capacity that it added stays, shortened timeouts and leases end.`,
 		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(journald.New(cmd.ErrOrStderr(), slog.LevelInfo))
@@ -38,6 +39,7 @@ stays, shortened timeouts and leases end.`,
 	}
 	f.policyFlag(cmd)
 	f.stateFlag(cmd)
+	f.socketFlag(cmd)
 	return cmd
 }
 
@@ -48,16 +50,16 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	}
 	sensor, err := sense.Open(policy.Namespace)
 	if err != nil {
-		return fmt.Errorf("%w (key namespace, policy from %s)", err, f.source())
+		return fmt.Errorf("%w (key namespace, policy from %s)", err, f.source(policy))
 	}
 	defer sensor.Close()
 	if err := os.MkdirAll(f.stateDir, 0o750); err != nil {
 		return fmt.Errorf("make the state directory: %w (--state-dir names another)", err)
 	}
 	g := &guard.Guard{
-		Sensor: sensor, Log: log, Clock: boot.Now, Namespace: policy.Namespace, Config: policy.Policy,
-		Source: f.source, Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied, Loosen: entries.Loosen,
-		Allow: sense.NewAllowlist(policy.Namespace), StateDir: f.stateDir,
+		Sensor: sensor, Log: log, Clock: boot.Now, Version: program.Version(), Namespace: policy.Namespace, Config: policy.Policy, Hash: policy.Hash,
+		Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied, Loosen: entries.Loosen,
+		Allow: sense.NewAllowlist(policy.Namespace), Suspects: suspects(), StateDir: f.stateDir,
 	}
 	leases := actions.KernelLeases()
 	defer leases.Close() // with liftAll nothing is left of them but on an early return, which has made none
@@ -72,13 +74,18 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 		defer l.Close()
 		g.Ledger, g.Actions = l, executor
 	}
+	op, err := f.operate(g, policy, log)
+	if err != nil {
+		return err
+	}
+	defer op.close()
 	notifier, err := guard.NewNotifier()
 	if err != nil {
 		return fmt.Errorf("read the service manager's watchdog settings: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, unix.SIGHUP)
-	return g.Run(ctx, notifier, reload, f.loadPolicy)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, unix.SIGHUP)
+	return g.Run(ctx, notifier, guard.Inputs{Hangup: hangup, Policies: op.watcher.C()})
 }

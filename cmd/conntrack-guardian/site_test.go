@@ -61,6 +61,7 @@ func newSiteOf(t *testing.T, limit int, opts lab.Options) *site {
 		}
 	})
 	s := &site{T: t, gateway: g, hold: hold, dir: t.TempDir()}
+	t.Setenv("RUNTIME_DIRECTORY", s.dir) // of the control socket
 	s.write("guardian.toml", fmt.Sprintf(`version = 1
 mode = "act"
 namespace = %q

@@ -31,10 +31,13 @@ func (f *flags) loadPolicy() (config.File, error) {
 	return file, err
 }
 
-// source says where the policy came from, once it was loaded.
-func (f *flags) source() string {
-	if f.policy == "" {
+// source says where a policy came from.
+func (f *flags) source(policy config.File) string {
+	switch {
+	case policy.Hash == "":
 		return "the built-in default (there is no " + defaultPolicy + ")"
+	case f.policy == "":
+		return defaultPolicy
 	}
 	return f.policy
 }

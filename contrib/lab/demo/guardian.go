@@ -92,7 +92,7 @@ func (g *guardian) run() error {
 	}
 	defer log.Close()
 	cmd := exec.Command(g.program, "run", "--policy", g.path("policy.toml"), "--state-dir", g.path("state"))
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+g.path("notify"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+g.path("notify"), "RUNTIME_DIRECTORY="+g.dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL,

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/record"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/rival"
+)
+
+// An operation is what stands between the daemon and its operators: the policy file that
+// they edit, the socket by which they command it, and the record that they read.
+type operation struct {
+	watcher  *watch.Watcher
+	server   *control.Server
+	recorder *record.Recorder // nil where none is kept
+}
+
+// operate gives a guard its operators. The policy is that in force.
+func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*operation, error) {
+	access, err := control.Resolve(policy.Control.Group, policy.Control.ReadAll)
+	if err != nil {
+		return nil, fmt.Errorf("%w ([control] group, policy from %s)", err, f.source(policy))
+	}
+	op := &operation{}
+	g.Desk = guard.NewDesk()
+	if op.server, err = control.Listen(f.socket, g.Desk, access, log); err != nil {
+		return nil, err
+	}
+	if op.recorder, err = openRecord(f.stateDir, policy); err != nil {
+		log.Warn("readings are not recorded: " + err.Error())
+	} else if op.recorder != nil {
+		g.Record = op.recorder
+	}
+	path := f.policy
+	if path == "" {
+		path = defaultPolicy
+	}
+	op.watcher = watch.Start(path, watch.Options{
+		Optional: f.policy == "", InForce: policy.Hash,
+		Fault: func(err error) { log.Warn("changes of the policy file are noticed late: " + err.Error()) },
+	})
+	inForce := policy
+	g.Source = func() string { return f.source(inForce) }
+	g.Load = op.watcher.Now
+	g.Admit = func(next config.File) error {
+		access, err := control.Resolve(next.Control.Group, next.Control.ReadAll)
+		if err == nil {
+			err = op.server.Permit(access)
+		}
+		if err != nil {
+			return fmt.Errorf("[control] of the policy: %w", err)
+		}
+		inForce = next
+		return nil
+	}
+	return op, nil
+}
+
+func (op *operation) close() {
+	op.watcher.Close()
+	errs := []error{op.server.Close()}
+	if op.recorder != nil {
+		errs = append(errs, op.recorder.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		slog.Warn("at the end: " + err.Error())
+	}
+}
+
+// recordDir is where the flight record is, in a state directory.
+func recordDir(stateDir string) string { return filepath.Join(stateDir, "record") }
+
+// openRecord opens the flight record, nil where the policy keeps none.
+func openRecord(stateDir string, policy config.File) (*record.Recorder, error) {
+	if policy.Record.Size == 0 {
+		return nil, nil
+	}
+	id, err := boot.ID()
+	if err != nil {
+		return nil, err
+	}
+	return record.Open(recordDir(stateDir), record.Options{
+		Size: policy.Record.Size, Boot: id, Values: func() map[string]string { return kernelValues(policy.Namespace) },
+	})
+}
+
+// kernelValues are the sysctls of conntrack in a namespace, by name. What can't be read is
+// left out.
+func kernelValues(namespace string) map[string]string {
+	const dir, prefix = "/proc/sys/net/netfilter", "net.netfilter."
+	values := map[string]string{}
+	_ = netns.Do(namespace, func() error { // of a namespace that is gone there are none
+		files, err := os.ReadDir(dir)
+		for _, f := range files {
+			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			if err == nil && strings.HasPrefix(f.Name(), "nf_conntrack_") {
+				values[prefix+f.Name()] = strings.TrimSpace(string(text))
+			}
+		}
+		return err
+	})
+	return values
+}
+
+// suspects looks on this machine for who may have written a value.
+func suspects() guard.Suspects {
+	module := rival.Loaded(rival.Root{})
+	return func(ctx context.Context, drifts ...rival.Drift) []rival.Suspect {
+		found := rival.Suspects(ctx, rival.Root{Module: module}, drifts...)
+		module = rival.Loaded(rival.Root{})
+		return found
+	}
+}

@@ -1,0 +1,100 @@
+package guard
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// approvalPatience is how long an approval waits for what it takes to decide: a fresh
+// census, a look at a flow, a walk that must end first.
+const approvalPatience = 10 * time.Second
+
+// A pending approval is neither done nor refused yet.
+type pending struct {
+	policy.Approval
+	decided bool // the policy has decided to act on it
+	answer  func(*control.Answer, error)
+}
+
+// approve puts an operator's word before the policy with the next reading, which is taken
+// at once.
+func (g *Guard) approve(r control.Request, answer func(*control.Answer, error)) {
+	if slices.ContainsFunc(g.approvals, func(p *pending) bool { return p.ID == r.ID }) {
+		answer(nil, &control.Refusal{Code: control.Blocked, Message: r.ID + " is being approved already"})
+		return
+	}
+	g.approvals = append(g.approvals, &pending{Approval: policy.Approval{ID: r.ID, By: r.By, At: g.Clock()}, answer: answer})
+	g.soon = true
+}
+
+// approved is what operators have approved, for the policy.
+func (g *Guard) approved() (list []policy.Approval) {
+	for _, p := range g.approvals {
+		list = append(list, p.Approval)
+	}
+	return list
+}
+
+// answerDone answers the approval that a decision rests on.
+func (g *Guard) answerDone(d policy.Decision, c ledger.Change, err error) {
+	i := slices.IndexFunc(g.approvals, func(p *pending) bool { return p.ID == d.ID })
+	if d.ApprovedBy == "" || i < 0 {
+		return
+	}
+	p := g.approvals[i]
+	g.approvals = slices.Delete(g.approvals, i, i+1)
+	if err != nil {
+		g.refuse(p, control.Blocked, fmt.Sprintf("it was tried and failed: %v", err))
+		return
+	}
+	changes, err := json.Marshal([]ledger.Change{c})
+	p.answer(&control.Answer{Message: fmt.Sprintf("change %d made: %s", c.ID, act(d)), Changes: changes}, err)
+}
+
+// answerRefused answers approvals that the newest reading speaks against, and those that
+// have waited for too long. A policy that was not asked is no reason.
+func (g *Guard) answerRefused(decisions []policy.Decision, now time.Duration) {
+	for _, p := range slices.Clone(g.approvals) {
+		p.decided = slices.ContainsFunc(decisions, func(d policy.Decision) bool { return d.ID == p.ID && d.Verb == policy.Do })
+		why, final := "it could not be begun in time", false
+		if !p.decided {
+			why, final = g.state.Refusal(p.Approval)
+		}
+		if !final && now-p.At < approvalPatience {
+			continue
+		}
+		g.approvals = slices.DeleteFunc(g.approvals, func(q *pending) bool { return q == p })
+		code := control.Stale
+		switch {
+		case !g.state.Knows(p.ID):
+			code = control.NotFound
+		case !final:
+			code = control.Blocked
+		}
+		g.refuse(p, code, why)
+	}
+}
+
+// refuse answers an approval that comes to nothing, and reports it.
+func (g *Guard) refuse(p *pending, code control.Code, why string) {
+	p.answer(nil, &control.Refusal{Code: code, Message: fmt.Sprintf("%s is not done: %s", p.ID, why)})
+	if code != control.NotFound { // which anybody may make up
+		g.log(slog.LevelInfo, eventNotApproved, fmt.Sprintf("%s, approved by %s, is not done: %s", p.ID, p.By, why),
+			slog.String("ADVICE_ID", p.ID), slog.String("APPROVED_BY", p.By), slog.String("REASON", why))
+	}
+}
+
+// refuseAll answers what is pending when there are no readings.
+func (g *Guard) refuseAll(why string) {
+	for _, p := range g.approvals {
+		g.refuse(p, control.Blocked, why)
+	}
+	g.approvals = nil
+}

@@ -1,0 +1,115 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
+)
+
+// reloading is what the loop knows of the policy file.
+type reloading struct {
+	errand             // the file is being read because somebody asked
+	again    bool      // somebody has asked since
+	waiting  []asked   // for the errand, in order
+	order    uint64    // of the newest taken in
+	at       time.Time // wall clock when the policy in force was put in force
+	problems []string  // why the file as it is now was refused, empty when it was not
+}
+
+// asked is who is told what came of a reload.
+type asked func(error)
+
+// reread has the policy file read, now or once that which is under way is back, which may
+// have begun before the newest edit.
+func (g *Guard) reread(tell asked) {
+	r := &g.reload
+	r.waiting = append(r.waiting, tell)
+	if r.away() {
+		r.again = true
+		return
+	}
+	g.fetch()
+}
+
+func (g *Guard) fetch() {
+	r := &g.reload
+	waiting, load := r.waiting, g.Load
+	r.waiting, r.again = nil, false
+	r.send(func() (takeIn func()) {
+		loaded := load()
+		return func() {
+			err := g.take(loaded)
+			for _, tell := range waiting {
+				tell(err)
+			}
+			if r.again {
+				g.fetch()
+			}
+		}
+	})
+}
+
+// reloadFor reads the policy file for an operator.
+func (g *Guard) reloadFor(answer func(*control.Answer, error)) {
+	g.reread(func(err error) {
+		if err == nil {
+			answer(&control.Answer{Message: fmt.Sprintf("policy in force from %s, mode %s", g.Source(), g.Config.Mode)}, nil)
+			return
+		}
+		answer(nil, &control.Refusal{Code: control.Rejected, Message: "the policy is refused, the last good one stays in force", Lines: g.reload.problems})
+	})
+}
+
+// take puts a policy in force between two ticks, or keeps the old one.
+func (g *Guard) take(l watch.Loaded) error {
+	r := &g.reload
+	if l.Order < r.order {
+		return nil // a newer one has come before it
+	}
+	r.order = l.Order
+	err := l.Err
+	if err == nil && l.File.Namespace != g.Namespace {
+		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source(), g.Namespace, l.File.Namespace)
+	}
+	if err == nil && g.Admit != nil {
+		err = g.Admit(l.File)
+	}
+	if err != nil {
+		g.reportRejected(err)
+		return err
+	}
+	// From here nothing can fail.
+	g.Config = l.File.Policy
+	g.Hash, r.at, r.problems = l.File.Hash, time.Now(), nil
+	g.bound()
+	g.renew() // what the policy does not have any more is over before it decides
+	g.haltWalk(errReloaded)
+	g.state.Reconsider()
+	g.recordPolicy()
+	g.soon = true
+	g.log(journald.LevelNotice, eventReloaded, fmt.Sprintf("policy reloaded from %s, mode %s", g.Source(), g.Config.Mode), slog.String("POLICY_HASH", g.Hash))
+	g.reportUnwritable()
+	return nil
+}
+
+// reportRejected writes one line for each problem of a policy file.
+func (g *Guard) reportRejected(err error) {
+	r := &g.reload
+	r.problems = nil
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		r.problems = []string{err.Error()}
+	}
+	for _, p := range problems {
+		r.problems = append(r.problems, p.String())
+	}
+	for _, p := range r.problems {
+		g.log(slog.LevelError, eventRejected, "policy rejected, the last good one stays in force: "+p, slog.String("ERROR", p))
+	}
+}

@@ -1,0 +1,86 @@
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions"
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// rollBack takes back what an operator names, newest first. The policy keeps off it then,
+// as off what somebody else has changed.
+func (g *Guard) rollBack(r control.Request) (*control.Answer, error) {
+	if g.NoLedger != nil {
+		return nil, &control.Refusal{Code: control.Blocked, Message: "there is no ledger: " + g.NoLedger.Error()}
+	}
+	if err := g.named(r.Changes); err != nil {
+		return nil, err
+	}
+	if err := g.awaitWalk(errHalted); err != nil {
+		return nil, &control.Refusal{Code: control.Blocked, Message: err.Error()}
+	}
+	undo := g.Actions.Undo
+	if r.Force {
+		undo = g.Actions.UndoForced
+	}
+	moved, failed := []ledger.Change{}, []string{}
+	for _, c := range slices.Backward(slices.Clone(g.Actions.Open())) {
+		if !wanted(r, c) {
+			continue
+		}
+		note := fmt.Sprintf("%s, by %s", actions.ByHand, r.By)
+		changes, err := undo(c.ID, note)
+		if errors.Is(err, actions.ErrNotOpen) { // undone with one below it
+			continue
+		}
+		moved = append(moved, changes...)
+		if err != nil {
+			failed = append(failed, err.Error())
+		}
+		for _, m := range changes {
+			if !m.State.Open() {
+				g.reportEnded(policy.Decision{
+					Verb: policy.Undo, Measure: policy.Measure(m.Measure), Change: m.ID, Reason: note,
+					Episode: m.Episode, TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
+				}, m)
+			}
+		}
+	}
+	g.soon = true
+	text, err := json.Marshal(moved)
+	return &control.Answer{Message: g.rolledBackText(len(moved), r), Changes: text, Failed: failed}, err
+}
+
+// named checks that each id is that of a change in force.
+func (g *Guard) named(ids []int) error {
+	for _, id := range ids {
+		switch c, known := g.Ledger.Find(id); {
+		case !known:
+			return &control.Refusal{Code: control.NotFound, Message: fmt.Sprintf("the ledger has no change %d", id)}
+		case !c.State.Open():
+			return &control.Refusal{Code: control.Blocked, Message: fmt.Sprintf("change %d is not in force: it is %s", id, c.State)}
+		}
+	}
+	return nil
+}
+
+// wanted reports whether a change is among those that an operator wants back.
+func wanted(r control.Request, c ledger.Change) bool {
+	return r.All || r.Restrictions && (isShortening(c) || isLease(c)) || slices.Contains(r.Changes, c.ID)
+}
+
+func (g *Guard) rolledBackText(n int, r control.Request) string {
+	if n == 0 {
+		return "nothing of that is in force"
+	}
+	text := fmt.Sprintf("%s taken back", changesText(n))
+	if g.Config.Mode == policy.Act {
+		text += fmt.Sprintf("; the guardian keeps off them for %s (yield_for)", policy.Span(g.Config.Watch.YieldFor))
+	}
+	return text
+}
