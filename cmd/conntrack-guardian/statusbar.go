@@ -44,8 +44,11 @@ func hourText(s *control.Status) string {
 		}
 	}
 	text := spark(s.Hour[:])
-	if known {
-		text += " ≤ " + percentText(peak)
+	switch {
+	case peak >= 1:
+		text += " was full"
+	case known:
+		text += fmt.Sprintf(" peak %.0f %%", math.Floor(100*peak))
 	}
 	return text
 }

@@ -40,13 +40,10 @@ func findings(s *control.Status, now time.Time) []finding {
 func criticals(s *control.Status, now time.Time) (list []finding) {
 	say := func(format string, args ...any) { list = append(list, finding{critical, fmt.Sprintf(format, args...)}) }
 	if s.Losses.Losing {
-		say("losing connections, %s", trouble(s))
+		say("losing connections: %s", trouble(s))
 	}
-	switch age := now.Sub(s.At); {
-	case s.Blind != "":
-		say("blind: %s", s.Blind)
-	case age > oldReading:
-		say("blind: the newest reading is %s old", policy.Span(age))
+	if why := blind(s, now); why != "" {
+		say("blind: %s", why)
 	}
 	if s.Unable != "" {
 		say("unable to act: %s", s.Unable)
@@ -71,7 +68,7 @@ func warnings(s *control.Status) (list []finding) {
 		say("paused until %s by %s", clockText(s.Paused.Until, s.At), s.Paused.By)
 	}
 	for _, y := range s.Yielded {
-		say("change %d was given up: %s", y.ID, y.Text)
+		say("change %d was given up to somebody else", y.ID)
 	}
 	if n := len(s.Policy.Problems); n > 0 {
 		say("the policy file is rejected, an older policy is in force (%s)", verbText(n, "problem", "problems"))
@@ -138,32 +135,51 @@ func worst(list []finding) (g grade) {
 }
 
 // doing says what the guardian does about it.
-func doing(s *control.Status) string {
+func doing(s *control.Status, now time.Time) string {
 	var parts []string
+	nothing := "nothing"
 	if n := len(s.Active); n > 0 {
 		newest := s.Active[n-1]
 		text := fmt.Sprintf("%s in force; the newest: %s", verbText(n, "change", "changes"), newest.Text)
 		if newest.Outcome != "" {
 			text += ", " + string(newest.Outcome)
 		}
-		parts = append(parts, text)
+		parts, nothing = append(parts, text), "nothing more"
 	}
-	switch {
-	case s.Paused != nil:
-		parts = append(parts, "it changes nothing more: it is paused")
-	case s.Unable != "":
-		parts = append(parts, "it can change nothing")
-	case s.Mode != policy.Act.String():
-		parts = append(parts, map[bool]string{true: "mode " + s.Mode + ": it changes nothing by itself", false: "mode " + s.Mode}[s.Mode == policy.Advise.String()])
-	case s.Acts.All.Allowed > 0 && s.Acts.All.Used >= s.Acts.All.Allowed:
-		parts = append(parts, fmt.Sprintf("no more acts by itself: %d in the last hour, as many as the policy allows", s.Acts.All.Used))
+	switch why := idle(s, now); {
+	case why != "":
+		parts = append(parts, nothing+why)
 	case len(parts) == 0 && s.Cause != policy.None:
 		parts = append(parts, "nothing yet")
-	}
-	if len(parts) == 0 {
-		return "watching; nothing of the guardian's is in force"
+	case len(parts) == 0:
+		parts = append(parts, "watching; nothing of the guardian's is in force")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// idle says why the guardian does nothing new, empty while it may.
+func idle(s *control.Status, now time.Time) string {
+	switch a := s.Acts.All; {
+	case blind(s, now) != "":
+		return ": it can't see the table"
+	case s.Paused != nil:
+		return " until " + clockText(s.Paused.Until, now) + ": it is paused"
+	case s.Unable != "":
+		return ": it can't"
+	case s.Mode != policy.Act.String():
+		return " by itself: the mode is " + s.Mode
+	case a.Allowed > 0 && a.Used >= a.Allowed:
+		return fmt.Sprintf(" by itself: %d acts in the last hour, as many as the policy allows", a.Used)
+	}
+	return ""
+}
+
+// blind says why nothing is seen, empty while something is.
+func blind(s *control.Status, now time.Time) string {
+	if age := now.Sub(s.At); s.Blind == "" && age > oldReading {
+		return "the newest reading is " + policy.Span(age) + " old"
+	}
+	return s.Blind
 }
 
 // secondsText writes seconds.

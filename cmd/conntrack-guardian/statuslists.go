@@ -16,6 +16,23 @@ type statusList struct {
 	rows []textLine
 }
 
+// lines are at most so many of the list: a gap, the head, rows, and how many are missing.
+func (l *statusList) lines(most int) []textLine {
+	const gap, rest = 2, 1
+	shown := len(l.rows)
+	if gap+shown > most {
+		shown = most - gap - rest
+	}
+	if shown < 1 {
+		return nil
+	}
+	lines := append([]textLine{{}, {text: l.head, head: true}}, l.rows[:shown]...)
+	if missing := len(l.rows) - shown; missing > 0 {
+		lines = append(lines, textLine{text: "  " + verbText(missing, "line more", "lines more")})
+	}
+	return lines
+}
+
 // lists are those of the page, what the operator is asked first.
 func (p *statusPage) lists() []statusList {
 	s := p.status
@@ -32,8 +49,12 @@ func (p *statusPage) lists() []statusList {
 		yielded.rows = append(yielded.rows, hanging(idText(y.ID), fmt.Sprintf("%s; considered again from %s", y.Text, clockText(y.Until, p.now)))...)
 	}
 	recent := statusList{head: "LATELY: conntrack-guardian actions ID tells more"}
+	wide := 0 // the clock's column
 	for _, a := range s.Recent {
-		recent.rows = append(recent.rows, p.recentRow(a))
+		wide = max(wide, len(clockText(a.At, p.now)))
+	}
+	for _, a := range s.Recent {
+		recent.rows = append(recent.rows, p.recentRow(a, wide))
 	}
 	return []statusList{advice, active, yielded, recent}
 }
@@ -72,7 +93,7 @@ func (p *statusPage) activeRows(a control.Active) []textLine {
 }
 
 // recentRow says what became of a change, in one line.
-func (p *statusPage) recentRow(a control.Act) textLine {
+func (p *statusPage) recentRow(a control.Act, wide int) textLine {
 	text := a.Text
 	if a.Outcome != "" {
 		text = fmt.Sprintf("%s: %s", a.Outcome, text)
@@ -80,7 +101,7 @@ func (p *statusPage) recentRow(a control.Act) textLine {
 	if a.Note != "" && (a.State == string(ledger.Failed) || a.State == string(ledger.Yielded)) {
 		text = a.Note
 	}
-	front := fmt.Sprintf("%s%s  %-8s  ", idText(a.ID), clockText(a.At, p.now), stateWord(a.State))
+	front := fmt.Sprintf("%s%-*s  %-8s  ", idText(a.ID), wide, clockText(a.At, p.now), stateWord(a.State))
 	return textLine{text: shorten(front+printable(strings.ReplaceAll(text, "\n", "; ")), statusWidth)}
 }
 

@@ -34,7 +34,7 @@ type statusPage struct {
 // inks are the colours of the grades: green, yellow, red, all bold.
 var inks = [...]string{fine: "\x1b[1;32m", warning: "\x1b[1;33m", critical: "\x1b[1;31m"}
 
-// lines lays the page out, with so many rows of lists at most.
+// lines lays the page out, with so many lines of lists at most.
 func (p *statusPage) lines(most int) []textLine {
 	if p.status == nil {
 		return p.verdict()
@@ -43,15 +43,9 @@ func (p *statusPage) lines(most int) []textLine {
 	lines = append(lines, p.tableLines()...)
 	lines = append(lines, p.daemonLines()...)
 	for _, l := range p.lists() {
-		shown := min(len(l.rows), most)
-		if most -= shown; shown == 0 {
-			continue
-		}
-		lines = append(lines, textLine{}, textLine{text: l.head, head: true})
-		lines = append(lines, l.rows[:shown]...)
-		if rest := len(l.rows) - shown; rest > 0 {
-			lines = append(lines, textLine{text: fmt.Sprintf("  %d lines more", rest)})
-		}
+		some := l.lines(most)
+		most -= len(some)
+		lines = append(lines, some...)
 	}
 	return lines
 }
@@ -84,7 +78,7 @@ func (p *statusPage) verdict() []textLine {
 	if p.failed != nil {
 		return lines
 	}
-	return append(lines, labelled("doing", doing(p.status))...)
+	return append(lines, labelled("doing", doing(p.status, p.now))...)
 }
 
 // findings lists what is wrong, first of all that there is no answer.
@@ -112,11 +106,11 @@ func (p *statusPage) tableLines() []textLine {
 	s := p.status
 	var lines []textLine
 	if t := &s.Table; t.Unlimited {
-		lines = labelled("table", entriesText(t.Count)+", no limit")
+		lines = labelled("table", figures(s)+"; no limit")
 	} else {
 		lines = labelled("table", bar(t.Utilization)+fmt.Sprintf(" %s of %s", percentText(t.Utilization), policy.Number(t.Max)))
+		lines = append(lines, labelled("", figures(s))...)
 	}
-	lines = append(lines, labelled("", figures(s))...)
 	lines = append(lines, textLine{text: label("last hour") + hourText(s)})
 	if s.Evidence != "" {
 		lines = append(lines, labelled("why", s.Evidence)...)
@@ -139,7 +133,7 @@ func figures(s *control.Status) string {
 	default:
 		text += ", steady"
 	}
-	if t.TimeToFull != nil {
+	if t.TimeToFull != nil && t.Count < t.Max {
 		text += ", full in " + secondsText(*t.TimeToFull)
 	}
 	return text + lossText(&s.Losses)
