@@ -47,7 +47,7 @@ type Recorder struct {
 	run    string
 	writer *writer
 
-	config   *policy.Config // put in force and not yet written
+	config   *policy.Config // put in force by a reload, and not yet written
 	force    *policy.Config // in force
 	newest   newest
 	frames   framer
@@ -102,7 +102,10 @@ func Open(path string, o Options) (*Recorder, error) {
 // Policy takes note of the policy in force: once at the start and at every reload.
 func (r *Recorder) Policy(c *policy.Config) {
 	kept := *c // its slices are made anew by every reload
-	r.config, r.force = &kept, &kept
+	if r.force != nil {
+		r.config = &kept
+	}
+	r.force = &kept
 }
 
 // Add takes note of a step: the state and the snapshot that policy.Decide was given, and
@@ -187,7 +190,7 @@ func (r *Recorder) begin(before *policy.State, s *policy.Snapshot, now time.Dura
 	if err != nil {
 		return fmt.Errorf("begin a segment of the record: %w", err)
 	}
-	r.seq, r.begun, r.reported, r.config = h.Seq, now, dropped, nil
+	r.seq, r.begun, r.reported = h.Seq, now, dropped
 	r.newest, r.size, r.open = newest{}, int64(len(frame)), true
 	sum := r.episode
 	r.then(func(w *writer) error { return w.begin(h.Seq, now, sum) })
