@@ -31,14 +31,25 @@ func (z *sizing) alerts(limit int) []Alert {
 	of := float64(limit)
 	warn := hundredths(min(max((float64(z.Peak)+of)/2/of, leastWarning), mostWarning))
 	crit := hundredths(min(max((of-z.Rate*reactionAlert.Seconds())/of, warn+leastApart), mostCritical))
+	return []Alert{
+		{"warning", warn, int(warn * of), z.warningReason(warn, of)},
+		{"critical", crit, int(crit * of), z.criticalReason(of * (1 - crit))},
+	}
+}
+
+// warningReason says how a warning lies to what was seen.
+func (z *sizing) warningReason(warn, of float64) string {
 	why := "Half-way between the peak and the limit"
+	switch {
+	case warn == leastWarning:
+		why = "Far above the peak, which is no reason to warn earlier"
+	case warn == mostWarning:
+		why = "The peak leaves little room below the limit"
+	}
 	if z.Highest > int(warn*of) {
 		why += fmt.Sprintf("; the highest reading, %s, was above it", Number(z.Highest))
 	}
-	return []Alert{
-		{"warning", warn, int(warn * of), why + "."},
-		{"critical", crit, int(crit * of), z.criticalReason(of * (1 - crit))},
-	}
+	return why + "."
 }
 
 // hundredths cuts a share to whole percent.

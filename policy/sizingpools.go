@@ -121,7 +121,7 @@ func (p *SizedPool) explain(z *sizing, first PoolUse) {
 	if p.Needed <= p.Addresses {
 		return
 	}
-	p.TradeOff = "More addresses cost addresses, and a client may be seen under several of them: with nftables, snat to a range keeps " +
+	p.TradeOff = "More addresses have to be had, and a client may be seen under several of them: with nftables, snat to a range keeps " +
 		"each client on one with the flag persistent. A larger table does not help."
 	if p.Ports < portsOfAddress {
 		p.TradeOff = "A wider port range in the NAT rule costs nothing and comes first. " + p.TradeOff

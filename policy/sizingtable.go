@@ -56,12 +56,15 @@ func lent(s *Snapshot, m Measure, value int) (now, with int) {
 
 // peakText says what the peak is.
 func (z *sizing) peakText() string {
-	if len(z.Baseline.Learned()) < 100 {
-		return fmt.Sprintf("The fullest of %d hours held %s entries (half of them at most %s)",
-			len(z.Baseline.Learned()), Number(z.Peak), Number(z.Usual))
+	switch hours := len(z.Baseline.Learned()); {
+	case hours == 1:
+		return fmt.Sprintf("In the only hour that was seen there were at most %s entries", Number(z.Peak))
+	case hours < 100:
+		return fmt.Sprintf("The fullest of %d hours held %s entries (half of them at most %s)", hours, Number(z.Peak), Number(z.Usual))
+	default:
+		return fmt.Sprintf("In 99 of 100 of the last %d hours there were at most %s entries (in half of them at most %s, once %s)",
+			hours, Number(z.Peak), Number(z.Usual), Number(z.Highest))
 	}
-	return fmt.Sprintf("In 99 of 100 of the last %d hours there were at most %s entries (in half of them at most %s, once %s)",
-		len(z.Baseline.Learned()), Number(z.Peak), Number(z.Usual), Number(z.Highest))
 }
 
 // times writes a factor: "twice" is what most ask for.
@@ -116,10 +119,11 @@ func (z *sizing) maxCost(to int) string {
 func (z *sizing) buckets(limit int) SizedValue {
 	v := SizedValue{Key: keyBuckets}
 	v.Now, v.Lent = lent(z.Now, GrowBuckets, z.Now.Buckets)
-	want := roundUp(max(limit/4, z.Peak))
+	peak := min(z.Peak, limit) // more are never there
+	want := roundUp(max(limit/4, peak))
 	v.To = max(want, v.Now)
-	v.Reason = fmt.Sprintf("A quarter of nf_conntrack_max at the least, and at the peak two entries a hash chain on average, since each is in two: "+
-		"with this it is %.1f, and %.1f when the table is full.", chain(z.Peak, v.To), chain(limit, v.To))
+	v.Reason = fmt.Sprintf("A quarter of nf_conntrack_max at the least, and so many that at the peak a hash chain has two entries on average at the most. "+
+		"Each entry is in two chains: it comes to %.1f at the peak, and %.1f when the table is full.", chain(peak, v.To), chain(limit, v.To))
 	v.Cost = fmt.Sprintf("%s from the beginning (%d bytes a bucket).", MiB(int64(v.To)*bucketBytes), bucketBytes)
 	v.TradeOff = "To change it stalls all packets while the kernel rehashes, about half a second per million entries: at boot there are none, otherwise choose a quiet hour."
 	if v.To == v.Now {

@@ -27,6 +27,7 @@ type LastingTimeout struct {
 	Frees    int     `json:"frees"`
 	AtPeak   int     `json:"frees_at_peak"`
 	Reason   string  `json:"reason"`
+	Gain     string  `json:"gain"`
 	TradeOff string  `json:"trade_off"`
 }
 
@@ -87,7 +88,7 @@ func (z *sizing) timeouts() []LastingTimeout {
 		list = append(list, LastingTimeout{
 			Key: "net.netfilter.nf_conntrack_" + t.String(), Now: now, To: to,
 			Entries: use.Entries, Share: float64(use.Entries) / float64(z.Table),
-			Frees: use.Older, AtPeak: z.scaled(use.Older), Reason: z.timeoutReason(t, now), TradeOff: lastings[t].tradeOff,
+			Frees: use.Older, AtPeak: z.scaled(use.Older), Reason: z.timeoutReason(t, now), Gain: z.timeoutGain(t), TradeOff: lastings[t].tradeOff,
 		})
 	}
 	slices.SortStableFunc(list, func(a, b LastingTimeout) int { return cmp.Compare(b.Frees, a.Frees) })
@@ -98,17 +99,23 @@ func (z *sizing) timeouts() []LastingTimeout {
 // entries as come to it in the time that they stay.
 func (z *sizing) timeoutReason(t Timeout, now int) string {
 	use := z.Classes[t]
-	share := func(n int) string { return Percent(float64(n) / float64(z.Table)) }
-	text := fmt.Sprintf("It holds %s of %s entries (%s)", Number(use.Entries), Number(z.Table), share(use.Entries))
+	text := fmt.Sprintf("It holds %s of %s entries (%s)", Number(use.Entries), Number(z.Table), Percent(float64(use.Entries)/float64(z.Table)))
 	if t.runsOut() {
 		text += fmt.Sprintf(": %.0f connections a second that stay for %s each (Little's law)",
 			float64(use.Entries)/float64(now), TimeoutText(now))
 	}
-	text += fmt.Sprintf(". %s (%s of the table) have been silent for %s or longer", Number(use.Older), share(use.Older), TimeoutText(lastings[t].seconds))
-	if at := z.scaled(use.Older); at > use.Older {
-		text += fmt.Sprintf("; at the peak that is %s", Number(at))
-	}
 	return text + "."
+}
+
+// timeoutGain says what would not be there.
+func (z *sizing) timeoutGain(t Timeout) string {
+	older := z.Classes[t].Older
+	text := fmt.Sprintf("%s entries (%s of the table), which have been silent for %s or longer",
+		Number(older), Percent(float64(older)/float64(z.Table)), TimeoutText(lastings[t].seconds))
+	if at := z.scaled(older); at > older {
+		text += fmt.Sprintf("; %s at the peak", Number(at))
+	}
+	return text + ". Those that exist keep the time they have."
 }
 
 // runsOut reports whether the entries of a class see no more packets, so that all of them
