@@ -12,8 +12,8 @@ import (
 // only the first is read.
 var sysctlDirs = []string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"}
 
-// sysctlConf is read last by sysctl --system and alone by sysctl -p, and by
-// systemd-sysctl only where a link of sysctl.d leads to it.
+// sysctlConf is read last by sysctl --system, and by systemd-sysctl only where a link of
+// sysctl.d leads to it, in that link's place.
 const sysctlConf = "/etc/sysctl.conf"
 
 // A setting is a line of a file that sets a value.
@@ -28,37 +28,31 @@ func (s setting) place() string { return fmt.Sprintf("%s:%d", plain(s.file), s.l
 
 // sysctlFiles are the files of sysctl.d that set a value as it was found.
 func sysctlFiles(s *search) (all []Suspect) {
-	files := s.applied()
+	systemd, procps := s.applied()
 	for _, d := range s.drifts {
-		var settings []setting
-		for _, f := range files {
-			settings = append(settings, f.of(d)...)
+		a, b := settings(systemd, d), settings(procps, d)
+		both := slices.Concat(a, b)
+		for i, set := range both {
+			if d.reads(set.value) && !slices.Contains(both[:i], set) {
+				all = append(all, set.accuse(d, lastWord(a), lastWord(b)))
+			}
 		}
-		all = append(all, accuse(d, settings)...)
 	}
 	return all
 }
 
-// accuse names the files that set the value found, by whether they have the last word
-// among those that systemd-sysctl reads, too.
-func accuse(d drift, settings []setting) (all []Suspect) {
-	common := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return s.file == sysctlConf })
-	by := "sysctl --system or systemd-sysctl"
-	if len(common) < len(settings) { // and sysctl --system reads more
-		by = "systemd-sysctl"
+// accuse names who sets the value by a setting. One that has the last word with nobody
+// is in force after its file was applied by itself.
+func (s setting) accuse(d drift, systemd, procps setting) Suspect {
+	switch {
+	case s == systemd && s == procps:
+		return Suspect{"sysctl --system or systemd-sysctl", s.sets(d), true}
+	case s == systemd:
+		return Suspect{"systemd-sysctl", s.sets(d), true}
+	case s == procps:
+		return Suspect{"sysctl --system", s.sets(d), true}
 	}
-	for i, set := range settings {
-		switch {
-		case !d.reads(set.value):
-		case set.file == sysctlConf:
-			all = append(all, Suspect{"sysctl --system or sysctl -p", set.sets(d), true})
-		case i == lastWord(common): // the others are before sysctlConf
-			all = append(all, Suspect{by, set.sets(d), true})
-		default:
-			all = append(all, Suspect{"sysctl -p", set.sets(d) + " where it is the only file", true})
-		}
-	}
-	return all
+	return Suspect{"sysctl -p", s.sets(d) + " where it is the only file", true}
 }
 
 func (s setting) sets(d drift) string {
@@ -67,13 +61,21 @@ func (s setting) sets(d drift) string {
 
 // lastWord is the setting that stays when all are applied: the last one, but a name
 // goes before globs.
-func lastWord(settings []setting) int {
-	for i, set := range slices.Backward(settings) {
-		if set.exact {
-			return i
+func lastWord(all []setting) (last setting) {
+	for _, set := range all {
+		if set.exact || !last.exact {
+			last = set
 		}
 	}
-	return len(settings) - 1
+	return last
+}
+
+// settings are the lines that set a value, in the order of the files.
+func settings(files []sysctlFile, d drift) (all []setting) {
+	for _, f := range files {
+		all = append(all, f.of(d)...)
+	}
+	return all
 }
 
 // A sysctlFile is one whose lines set values.
@@ -82,8 +84,9 @@ type sysctlFile struct {
 	text string
 }
 
-// applied are the files in the order in which they are applied.
-func (s *search) applied() (files []sysctlFile) {
+// applied are the files in the order in which systemd-sysctl and sysctl --system apply
+// them. Debian's 99-sysctl.conf is a link to sysctlConf: one file at two places.
+func (s *search) applied() (systemd, procps []sysctlFile) {
 	paths := map[string]string{}
 	for _, dir := range slices.Backward(sysctlDirs) {
 		for _, path := range s.list(dir) {
@@ -92,14 +95,17 @@ func (s *search) applied() (files []sysctlFile) {
 			}
 		}
 	}
+	conf := sysctlFile{sysctlConf, string(s.read(sysctlConf))}
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		// A link to /dev/null masks a file: it reads empty. Debian's 99-sysctl.conf is a
-		// link to the file that is read last.
-		if !s.same(paths[name], sysctlConf) {
-			files = append(files, sysctlFile{paths[name], string(s.read(paths[name]))})
+		if path := paths[name]; s.same(path, sysctlConf) {
+			systemd = append(systemd, conf)
+		} else {
+			// A link to /dev/null masks a file: it reads empty.
+			f := sysctlFile{path, string(s.read(path))}
+			systemd, procps = append(systemd, f), append(procps, f)
 		}
 	}
-	return append(files, sysctlFile{sysctlConf, string(s.read(sysctlConf))})
+	return systemd, append(procps, conf)
 }
 
 // of are the lines that set a value.

@@ -4,7 +4,7 @@ import "testing"
 
 const (
 	anyFiles = "sysctl --system or systemd-sysctl"
-	conf     = "sysctl --system or sysctl -p"
+	conf     = "sysctl --system"
 	alone    = "sysctl -p"
 )
 
@@ -34,7 +34,15 @@ func TestSysctlFiles(t *testing.T) {
 		"overridden":     {tree{"etc/sysctl.d/50-x.conf": line, "usr/lib/sysctl.d/90-x.conf": "net.netfilter.nf_conntrack_max=5\n"}, []Suspect{{alone, setBy("/etc/sysctl.d/50-x.conf:1") + " where it is the only file", true}}},
 		"last of two":    {tree{"etc/sysctl.d/50-x.conf": "net.netfilter.nf_conntrack_max=5\n" + line}, []Suspect{{anyFiles, setBy("/etc/sysctl.d/50-x.conf:2"), true}}},
 		"name over glob": {tree{"etc/sysctl.d/50-x.conf": line + "net.netfilter.nf_*_max = 5"}, []Suspect{{anyFiles, setBy("/etc/sysctl.d/50-x.conf:1"), true}}},
-		"debian's link":  {tree{"etc/sysctl.conf": line, "etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"}, []Suspect{{conf, setBy("/etc/sysctl.conf:1"), true}}},
+		"debian's link":  {tree{"etc/sysctl.conf": line, "etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"}, []Suspect{{anyFiles, setBy("/etc/sysctl.conf:1"), true}}},
+		"debian's link with the last word": {
+			tree{"etc/sysctl.d/50-x.conf": line, "etc/sysctl.conf": "net.netfilter.nf_conntrack_max=5\n", "etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"},
+			[]Suspect{{alone, setBy("/etc/sysctl.d/50-x.conf:1") + " where it is the only file", true}},
+		},
+		"a link without": {
+			tree{"etc/sysctl.d/50-x.conf": "net.netfilter.nf_conntrack_max=5\n", "etc/sysctl.conf": line, "etc/sysctl.d/20-x.conf": "-> ../sysctl.conf"},
+			[]Suspect{{conf, setBy("/etc/sysctl.conf:1"), true}},
+		},
 		"only systemd": {
 			tree{"etc/sysctl.d/50-x.conf": line, "etc/sysctl.conf": "net.netfilter.nf_conntrack_max=5\n"},
 			[]Suspect{{"systemd-sysctl", setBy("/etc/sysctl.d/50-x.conf:1"), true}},
