@@ -15,8 +15,11 @@ import (
 )
 
 const (
+	// DirName is what the directory is called in the state directory.
+	DirName = "record"
+	// EpisodeSuffix is that of an episode's file, which is named by the id.
+	EpisodeSuffix = ".episode"
 	segmentSuffix = ".segment"
-	episodeSuffix = ".episode"
 	partSuffix    = ".part" // of an episode's file that is being written anew
 )
 
@@ -110,8 +113,8 @@ var episodeName = regexp.MustCompile(`^\d{8}T\d{6}Z$`)
 
 // episodeIDs lists the episodes, oldest first.
 func (d *dir) episodes() ([]stored, error) {
-	found, err := d.list(episodeSuffix)
-	return slices.DeleteFunc(found, func(f stored) bool { return !episodeName.MatchString(strings.TrimSuffix(f.name, episodeSuffix)) }), err
+	found, err := d.list(EpisodeSuffix)
+	return slices.DeleteFunc(found, func(f stored) bool { return !episodeName.MatchString(strings.TrimSuffix(f.name, EpisodeSuffix)) }), err
 }
 
 // remove takes a file away, if it is there.

@@ -23,7 +23,7 @@ type episodeFile struct {
 // open begins the file of an episode with the segments of the lead-in, or goes on with it
 // after a restart.
 func (w *writer) open(u summary, now time.Duration) error {
-	name := u.ID + episodeSuffix
+	name := u.ID + EpisodeSuffix
 	if !episodeName.MatchString(u.ID) {
 		return fmt.Errorf("record episode %q: that can't be the name of a file", u.ID)
 	}

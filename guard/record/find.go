@@ -66,7 +66,7 @@ func Find(path, id string) (*Record, error) {
 	if !episodeName.MatchString(id) {
 		return nil, fmt.Errorf("%q is not the id of an episode, such as 20060102T150405Z: %w", id, fs.ErrNotExist)
 	}
-	c, err := scan(source{path, id + episodeSuffix})
+	c, err := scan(source{path, id + EpisodeSuffix})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no episode %s is recorded in %s: %w", id, path, fs.ErrNotExist)
 	}
@@ -84,7 +84,7 @@ func Find(path, id string) (*Record, error) {
 func openEpisode(path string, c *contents) (*Record, summary, error) {
 	r := &Record{path: c.source.path(), files: []*contents{c}}
 	if c.last == nil {
-		return r, summary{ID: strings.TrimSuffix(c.source.name, episodeSuffix)}, nil
+		return r, summary{ID: strings.TrimSuffix(c.source.name, EpisodeSuffix)}, nil
 	}
 	u := *c.last
 	if u.Complete {

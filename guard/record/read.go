@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -245,6 +244,3 @@ func (g *segment) steps() iter.Seq2[Step, error] {
 		}
 	}
 }
-
-// pathOf is that of an episode's file.
-func pathOf(dir, id string) string { return filepath.Join(dir, id+episodeSuffix) }

@@ -23,8 +23,8 @@ type Pair struct {
 }
 
 // Unmodelled is what an estimate leaves out, for people.
-const Unmodelled = "from there on it is an estimate: entries are as many as the record had and its full table refused, for two minutes each; " +
-	"what shortened timeouts, limits and bypasses would have freed, or have freed only in the record, is not in it"
+const Unmodelled = "In the estimate there are as many entries as there were, and those that the full table refused, for two minutes each. " +
+	"What shortened timeouts, limits and bypasses free is not in it, or is as it was."
 
 // Replay decides each step of a record again, by a policy, or as recorded if c is nil.
 // Until what is done first differs, it is decided on the snapshots as they were recorded:

@@ -9,7 +9,7 @@ import (
 // settle closes the files of episodes that were left open: by a process that was killed,
 // or when the disk was full.
 func (w *writer) settle() error {
-	parts, err := w.dir.list(episodeSuffix + partSuffix)
+	parts, err := w.dir.list(EpisodeSuffix + partSuffix)
 	if err != nil {
 		return err
 	}
