@@ -98,11 +98,12 @@ func (z *sizing) pool(of []PoolUse) SizedPool {
 // rangeLeast is how many ports in use tell something of the range that they are from.
 const rangeLeast = 100
 
-// ports are how many a pool has. Where those seen fill a good part of a narrow range, the
-// NAT rule has a range of its own.
+// ports are how many a pool has. Where those seen fill most of a narrow range, the NAT
+// rule has a range of its own: without one the kernel keeps the client's port if it is
+// free, and searches all of them if it is not.
 func (u *PoolUse) ports() int {
 	width := int(u.Highest) - int(u.Lowest) + 1
-	if u.Used >= rangeLeast && width < portsOfAddress*9/10 && u.Used >= width/2 {
+	if u.Used >= rangeLeast && width < portsOfAddress*9/10 && u.Used >= width*4/5 {
 		return width
 	}
 	return portsOfAddress

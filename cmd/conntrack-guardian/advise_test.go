@@ -20,6 +20,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/record"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense/census"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -370,6 +371,40 @@ func TestAdviseStaysInItsDirectory(t *testing.T) {
 		if left, err := os.ReadDir(outside); code != program.Failed || err != nil || len(left) > 0 {
 			t.Errorf("exit code %d, %s: %v %v", code, stderr, left, err)
 		}
+	}
+}
+
+// A record adds what the hours of the baseline don't tell, and what of it can't be read
+// is said.
+func TestAdviseReadsTheRecord(t *testing.T) {
+	stateWith(t, 0, busyWeek...)
+	r, err := record.Open("state/record", record.Options{Size: 8 << 20, Boot: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, st := policy.Default(), policy.State{}
+	r.Policy(&c)
+	for i := range 20 {
+		s := policy.Snapshot{Wall: time.Unix(int64(1000+i), 0), Count: 1000 * i, Max: 19_000, Losses: policy.Counters{Drop: uint64(i / 18)}}
+		r.Add(&st, &s, &c, time.Duration(100+i)*time.Second, nil)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := survey{stateDir: "state"}
+	f.replay()
+	if f.record.Readings != 20 || f.record.Highest != 19_000 || f.record.Refused != 1 || len(f.notes) > 0 {
+		t.Errorf("%+v, %q", f.record, f.notes)
+	}
+	if err := os.RemoveAll("state/record"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("state/record", []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f = survey{stateDir: "state"}
+	if f.replay(); len(f.notes) != 1 || !strings.HasPrefix(f.notes[0], "The flight record could not be read: ") {
+		t.Errorf("%q", f.notes)
 	}
 }
 
