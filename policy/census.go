@@ -48,7 +48,7 @@ const pursuit = 5 * time.Second
 
 // censusEvery is the least time between two censuses.
 func (st *State) censusEvery(c *Config) time.Duration {
-	if min(c.Mode, c.LimitSource.Mode) == Act && st.Now.ofSources() && st.presses() {
+	if min(c.Mode, c.LimitSource.Mode) >= Advise && st.Now.ofSources() && st.presses() {
 		return min(pursuit, c.Census.Every)
 	}
 	return c.Census.Every
