@@ -1,8 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"os/user"
 
 	"github.com/spf13/cobra"
 
@@ -10,52 +10,103 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 )
 
+// checkFlags say what a check prints.
+type checkFlags struct{ json, quiet, show bool }
+
 func checkCommand(f *flags) *cobra.Command {
-	var quiet bool
+	var c checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Check a policy file and print every problem",
+		Short: "Check a policy file and its drop-ins, and print every problem",
 		Long: `Check a policy file and print every problem in it, one a line:
 
   file:line:column: key: message
 
-Without FILE the installed policy ` + defaultPolicy + ` is checked.`,
+Without FILE the installed policy ` + defaultPolicy + ` is checked. Drop-ins,
+guardian.d/*.toml beside the file, are read after it in lexical order: of a
+setting that stands in several files the last counts.
+
+A policy without problems is told with the mode that each measure comes to, and
+with warnings of what is allowed and rarely meant. The exit code is 0 with
+warnings, and 1 with problems.`,
 		Args: program.Args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.quiet && c.show {
+				return program.Misuse("--quiet prints nothing and --show everything: give one of them")
+			}
 			path := defaultPolicy
 			if len(args) == 1 {
 				path = args[0]
 			}
-			return check(cmd, path, f.json, quiet)
+			c.json = f.json
+			return check(cmd, path, c)
 		},
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing about a file without problems")
+	cmd.Flags().BoolVarP(&c.quiet, "quiet", "q", false, "print nothing about a policy without problems")
+	cmd.Flags().BoolVar(&c.show, "show", false, "print every setting, its value, and where that stands")
 	program.JSONFlag(cmd, &f.json)
 	return cmd
 }
 
-func check(cmd *cobra.Command, path string, asJSON, quiet bool) error {
-	file, err := config.Load(path)
-	var problems config.Problems
-	if err != nil && !errors.As(err, &problems) {
+// A checked policy is what check has to tell.
+type checked struct {
+	texts    []config.Text
+	file     config.File
+	problems config.Problems
+	warnings config.Problems
+}
+
+func check(cmd *cobra.Command, path string, flags checkFlags) error {
+	texts, err := config.Read(path)
+	if err != nil {
 		return err
+	}
+	c := checked{texts: texts}
+	c.file, c.problems = config.ParseAll(texts)
+	if len(c.problems) == 0 {
+		c.warnings = append(c.file.Warnings(), groupWarning(&c.file)...)
 	}
 	out := cmd.OutOrStdout()
 	switch {
-	case asJSON:
-		if err := program.PrintJSON(out, struct {
-			File     string          `json:"file"`
-			Problems config.Problems `json:"problems"`
-		}{path, append(config.Problems{}, problems...)}); err != nil {
-			return err
-		}
-	case len(problems) > 0:
-		fmt.Fprintln(out, problems.Error())
-	case !quiet:
-		fmt.Fprintf(out, "%s: no problems, mode %s\n", path, file.Policy.Mode)
+	case flags.json:
+		err = program.PrintJSON(out, c.report(flags.show))
+	case len(c.problems) > 0:
+		_, err = fmt.Fprintln(out, c.problems)
+	case flags.show:
+		err = c.printSettings(out)
+	case !flags.quiet:
+		err = c.print(out)
 	}
-	if len(problems) > 0 {
+	if err == nil && len(c.problems) > 0 {
 		return program.ErrReported
 	}
+	return err
+}
+
+// groupWarning tells of a group that is not on this machine. It may be on the one that
+// the policy is for.
+func groupWarning(f *config.File) config.Problems {
+	name := f.Control.Group
+	if name == "" {
+		return nil
+	}
+	if _, err := user.LookupGroup(name); err == nil {
+		return nil
+	}
+	message := fmt.Sprintf("this machine has no group %q", name)
+	for _, s := range f.Sources {
+		if s.Name == "control.group" {
+			return config.Problems{{File: s.File, Line: s.Line, Col: s.Col, Key: s.Name, Message: message}}
+		}
+	}
 	return nil
+}
+
+// names are the files that were read.
+func (c *checked) names() []string {
+	names := make([]string, len(c.texts))
+	for i, t := range c.texts {
+		names[i] = t.Name
+	}
+	return names
 }

@@ -16,7 +16,7 @@ type Setting struct {
 	Value string `json:"value"`   // as it would be written in the file
 	File  string `json:"file"`    // "" for the program's own default
 	Line  int    `json:"line"`    // 0 for the program's own default
-	Col   int    `json:"column"`
+	Col   int    `json:"col"`
 	Lacks string `json:"lacks,omitempty"` // why a mode is no more than "advise": the approval that is not written
 }
 

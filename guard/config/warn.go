@@ -9,7 +9,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// Warnings are what is no mistake and yet rarely meant, in the order of the settings.
+// Warnings are what is no mistake and yet rarely meant.
 func (f *File) Warnings() (all Problems) {
 	warn := func(key, message string) {
 		if i := slices.IndexFunc(f.Sources, func(s Setting) bool { return s.Name == key }); i >= 0 && f.Sources[i].File != "" {
@@ -60,10 +60,10 @@ func (f *File) warnIdle(warn func(key, message string)) {
 // A MeasureMode is how far a measure may go, by its own mode, its approval and the
 // global mode.
 type MeasureMode struct {
-	Measure policy.Measure `json:"measure"`
-	Table   string         `json:"-"`
-	Mode    policy.Mode    `json:"-"`
-	Lacks   string         `json:"lacks,omitempty"` // what it needs to act, if the global mode lets it
+	Measure policy.Measure
+	Table   string // in the file
+	Mode    policy.Mode
+	Lacks   string // what it needs to act, where the global mode lets it
 }
 
 // Measures are all measures with the modes that count.

@@ -32,6 +32,7 @@ func (w *Watcher) look(now time.Time) sight {
 	if err != nil {
 		return w.unread(err)
 	}
+	w.had = true
 	hash := config.Hash(texts)
 	s := sight{Loaded{Hash: hash, Order: w.order}, print(hash)}
 	if s.print == w.last {
@@ -75,7 +76,7 @@ func (w *Watcher) judge(s sight, now time.Time) {
 func (w *Watcher) now() Loaded {
 	w.last = "" // so that it is parsed
 	s := w.look(time.Now())
-	if w.options.Optional && errors.Is(s.Err, fs.ErrNotExist) {
+	if w.options.Optional && !w.had && errors.Is(s.Err, fs.ErrNotExist) {
 		s.Err, s.print = nil, ""
 	}
 	w.last, w.pending, w.doubted = s.print, nil, time.Time{}

@@ -35,7 +35,8 @@ type Loaded struct {
 
 // Options say what a Watcher cannot know.
 type Options struct {
-	// Optional says that no policy file is the built-in policy, not an error.
+	// Optional says that no policy file is the built-in policy, not an error, as long as
+	// there has never been one: taking it away is no way to choose another policy.
 	Optional bool
 	// InForce is the hash of the File that is in force at the start.
 	InForce string
@@ -62,6 +63,7 @@ type Watcher struct {
 	watched places
 	faulted bool
 
+	had     bool // a policy file
 	order   uint64
 	last    print  // of what was sent last, or is in force from the start
 	pending *sight // what is to be sent
@@ -81,7 +83,7 @@ func Start(path string, o Options) *Watcher {
 
 func newWatcher(path string, o Options) *Watcher {
 	return &Watcher{
-		path: path, options: o, last: print(o.InForce), open: fsnotify.NewWatcher, backstop: backstop,
+		path: path, options: o, last: print(o.InForce), had: o.InForce != "", open: fsnotify.NewWatcher, backstop: backstop,
 		out: make(chan Loaded), ask: make(chan chan Loaded), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -93,8 +95,7 @@ func (w *Watcher) C() <-chan Loaded { return w.out }
 var errClosed = errors.New("read policy: nobody watches it any more")
 
 // Now reads the policy at once, whether it is another or not, and without patience for
-// what is wrong. It will not come by C as well. Like at the start, no file is the
-// built-in policy if the file is optional.
+// what is wrong. It will not come by C as well.
 func (w *Watcher) Now() Loaded {
 	answer := make(chan Loaded, 1)
 	select {

@@ -189,16 +189,21 @@ func TestNow(t *testing.T) {
 	}
 	w.silent(t, patience+2*quiet)
 	s.remove("guardian.toml")
-	if l := w.Now(); l.Err != nil || l.Hash != "" || l.File.Policy.RaiseMax.Ceiling != config.Default().Policy.RaiseMax.Ceiling {
-		t.Errorf("without a file: %v, %s", l.Err, l.Hash)
+	if l := w.Now(); !errors.Is(l.Err, fs.ErrNotExist) || l.Hash != "" {
+		t.Errorf("without the file: %v, %s", l.Err, l.Hash)
 	}
 	w.silent(t, patience+2*quiet)
 	plain(s, text(3))
 	expect(t, w.next(t), 3, false)
 }
 
+// No file is the built-in policy only where that is optional, and there never was one.
 func TestNowWithoutAFile(t *testing.T) {
 	t.Parallel()
+	built := start(t, filepath.Join(t.TempDir(), "guardian.toml"), Options{Optional: true})
+	if l := built.Now(); l.Err != nil || l.Hash != "" || l.File.Policy.RaiseMax.Ceiling != config.Default().Policy.RaiseMax.Ceiling {
+		t.Errorf("got %v", l.Err)
+	}
 	w := start(t, filepath.Join(t.TempDir(), "guardian.toml"), Options{InForce: "of another"})
 	if l := w.Now(); !errors.Is(l.Err, fs.ErrNotExist) {
 		t.Errorf("got %v", l.Err)
