@@ -39,7 +39,7 @@ type flags struct {
 func newRoot(f *flags) *cobra.Command {
 	root := program.Root("conntrack-guardian", "Keeps the connection-tracking table of a NAT gateway from filling up")
 	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), topCommand(f), adviseCommand(f), actionsCommand(f), rollbackCommand(f),
-		replayCommand(f), statusCommand(f), approveCommand(f), reloadCommand(f), pauseCommand(f), resumeCommand(f), versionCommand(f))
+		episodesCommand(f), replayCommand(f), statusCommand(f), approveCommand(f), reloadCommand(f), pauseCommand(f), resumeCommand(f), versionCommand(f))
 	return root
 }
 

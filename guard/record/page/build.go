@@ -14,22 +14,19 @@ import (
 
 // Build makes the report of an episode from the steps of its record; an empty id
 // stands for the first that opens. begin and end are the kernel's values when it
-// opened and when it closed, nil where they are not known. Where the record can't be
-// read to its end, what was read is told.
+// opened and when it closed, nil where they are not known. Where a part of the record
+// can't be read, the rest is told.
 func Build(steps iter.Seq2[record.Step, error], id string, begin, end map[string]string) (*Report, error) {
 	b := builder{r: &Report{ID: id}, follow: followed{byID: map[int]*Change{}}}
 	for s, err := range steps {
-		if err != nil && !b.begun {
-			return nil, err
-		}
 		if err != nil {
-			b.r.Broken = err.Error()
-			break
+			b.damage(err)
+			continue
 		}
 		b.add(&s)
 	}
 	if !b.begun {
-		return nil, errors.New("the record has no reading")
+		return nil, cmp.Or(b.first, errors.New("the record has no reading"))
 	}
 	b.finish()
 	b.r.compare(begin, end)
@@ -42,8 +39,10 @@ type builder struct {
 	follow followed
 
 	begun  bool
+	first  error         // why a part of the record could not be read
 	base   time.Duration // boot clock at the first step
-	at     time.Duration // of the newest, since then
+	now    time.Duration // boot clock at the newest
+	at     time.Duration // of the newest, since the first
 	count  int           // at the newest
 	opened bool
 	closed bool
@@ -53,6 +52,14 @@ type builder struct {
 	seen   time.Duration // when the census was begun
 }
 
+// damage notes that a part of the record could not be read, the first such part by
+// its error.
+func (b *builder) damage(err error) {
+	if b.first == nil {
+		b.first, b.r.Broken = err, err.Error()
+	}
+}
+
 // mostEvents bounds the account of an episode that goes on for weeks.
 const mostEvents = 500
 
@@ -60,30 +67,46 @@ func (b *builder) add(s *record.Step) {
 	if !b.begun {
 		b.begin(s)
 	}
+	b.heedGap(s)
 	at := s.Now - b.base
-	if b.closed || at < b.at || b.r.series.buckets != nil && at == b.at {
-		return
-	}
 	b.heedPolicy(s, at)
 	for _, d := range s.Decisions {
 		b.open(d, at)
 	}
+	b.resume(s, at)
 	lost := lossesOf(s.Snapshot.Losses)
 	b.r.series.add(at, s.Snapshot.Count, s.Snapshot.Max, lost)
 	b.follow.see(&s.Snapshot, b.r.ID, b.base, at)
 	b.follow.effects.see(at, &s.Snapshot, lost.Sum())
-	if b.opened {
+	if b.opened && !b.closed {
 		b.measure(s, at, lost)
 	}
 	for _, d := range s.Decisions {
 		b.hear(d, at)
 	}
-	b.at, b.count, b.r.last = at, s.Snapshot.Count, at
+	b.at, b.count, b.r.last, b.now = at, s.Snapshot.Count, at, s.Now
 }
 
 func (b *builder) begin(s *record.Step) {
-	b.begun, b.base, b.r.origin = true, s.Now, s.Snapshot.Wall.UTC()
+	b.begun, b.base, b.now, b.r.origin = true, s.Now, s.Now, s.Snapshot.Wall.UTC()
 	b.paused = s.Snapshot.Paused
+}
+
+// mostGaps bounds how many are listed.
+const mostGaps = 50
+
+// heedGap takes in a time without readings. Where the boot clock has gone back the
+// machine was started anew: the wall clock says when, and no change has outlasted it.
+func (b *builder) heedGap(s *record.Step) {
+	if s.Now < b.now {
+		at := max(s.Snapshot.Wall.Sub(b.r.origin), b.at+time.Millisecond)
+		b.base = s.Now - at
+		b.follow.void(at)
+	}
+	at := s.Now - b.base
+	if b.at > 0 && (s.Gap != "" || at-b.at > gap) && len(b.r.Gaps) < mostGaps {
+		b.r.Gaps = append(b.r.Gaps, Gap{b.r.wall(b.at), b.r.wall(at), s.Gap})
+	}
 }
 
 // heedPolicy takes in the policy in force and whether it is.
@@ -110,12 +133,28 @@ func (b *builder) open(d policy.Decision, at time.Duration) {
 	if b.opened || d.Episode == "" || b.r.ID != "" && d.Episode != b.r.ID || b.r.ID == "" && d.Verb != policy.Open {
 		return
 	}
-	b.opened, b.r.ID = true, d.Episode
-	if d.Verb == policy.Open {
-		b.r.opened = at
-	}
+	b.begins(d.Episode, at)
+}
+
+func (b *builder) begins(id string, at time.Duration) {
+	b.opened, b.r.ID, b.r.opened = true, id, at
 	if b.config != nil {
 		b.r.Policy = policyText(b.config)
+	}
+}
+
+// IDForm is the form of an episode's id: the time of its beginning, in UTC.
+const IDForm = "20060102T150405Z"
+
+// resume begins an episode without a word of it, a second after its name: it was taken
+// up after a restart, or its beginning could not be read.
+func (b *builder) resume(s *record.Step, at time.Duration) {
+	if b.opened {
+		return
+	}
+	named, err := time.Parse(IDForm, b.r.ID)
+	if err == nil && s.Snapshot.Wall.Sub(named) > time.Second {
+		b.begins(b.r.ID, at)
 	}
 }
 
@@ -146,12 +185,15 @@ func (b *builder) measure(s *record.Step, at time.Duration, lost Losses) {
 func (b *builder) hear(d policy.Decision, at time.Duration) {
 	r := b.r
 	b.follow.hear(d, at)
-	if d.Episode != r.ID && !b.opened {
+	if d.Episode != r.ID && (!b.opened || b.closed) {
 		return
 	}
 	b.event(at, d.Verb, guard.Sentence(d))
 	switch d.Verb {
 	case policy.Open, policy.Diagnose:
+		if d.Episode != r.ID {
+			return
+		}
 		r.Diagnoses = append(r.Diagnoses, Diagnosis{r.wall(at), d.Cause, d.Pattern, d.Confidence, d.Reason, at})
 		r.troubled = at
 	case policy.Do:
@@ -193,18 +235,7 @@ func (b *builder) finish() {
 	if b.census.At != 0 {
 		r.Census = b.tell(&b.census)
 	}
-	r.findGaps()
 	r.Readings = r.thin(1000)
-}
-
-// findGaps lists the times without readings.
-func (r *Report) findGaps() {
-	list := r.series.buckets
-	for i := 1; i < len(list); i++ {
-		if list[i].to >= r.opened && r.series.apart(list[i-1], list[i]) {
-			r.Gaps = append(r.Gaps, Gap{r.wall(list[i-1].to), r.wall(list[i].from)})
-		}
-	}
 }
 
 // thin reduces the readings of the episode to n at most.

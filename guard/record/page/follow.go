@@ -49,7 +49,7 @@ func (f *followed) see(s *policy.Snapshot, episode string, base, at time.Duratio
 func (f *followed) meet(c policy.Change, episode string, base time.Duration) *Change {
 	n := &Change{
 		ID: c.ID, Measure: c.Measure, What: whatOf(c), made: c.Made - base,
-		Earlier: c.Episode != episode || c.Made < base, State: policy.Applied,
+		Earlier: c.Episode != episode, State: policy.Applied,
 	}
 	if c.Terms.Source.IsValid() {
 		n.source = sourceText(c.Terms.Source)
@@ -95,6 +95,19 @@ func walkText(c policy.Change) string {
 		return policy.Number(w.Deleted) + " entries without a reply deleted"
 	}
 	return fmt.Sprintf("%s entries deleted, %s end sooner", policy.Number(w.Deleted), policy.Number(w.Retimed))
+}
+
+// Void is the state of a change that a restart of the machine has ended.
+const Void policy.ChangeState = "void"
+
+// void ends all changes in force: the kernel began anew.
+func (f *followed) void(at time.Duration) {
+	for _, c := range f.list {
+		if c.State == policy.Applied {
+			c.State, c.since, c.Ended = Void, at, "the machine was started anew"
+		}
+	}
+	f.wishes = nil
 }
 
 // hear takes in a decision.

@@ -2,12 +2,14 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed" // the template and its style sheet
 	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +81,9 @@ func (r *Report) HTML(w io.Writer, written string) error {
 	if err := pageTemplate.Execute(&b, &s); err != nil {
 		return fmt.Errorf("make the page: %w", err)
 	}
-	if _, err := b.WriteTo(w); err != nil {
+	// No line is broken between a number and its sign.
+	out := strings.NewReplacer(" %", "\u00a0%", " ± ", "\u00a0±\u00a0").Replace(b.String())
+	if _, err := io.WriteString(w, out); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil
@@ -121,11 +125,35 @@ func (s *sheet) Span() string { return policy.Span(s.Lasted()) }
 // LostText lists what was lost by the kernel's counter.
 func (s *sheet) LostText() string { return s.Losses.text() }
 
-// ChangesText is how many changes were made, and how many of them taken back.
+// ChangesText is how many changes were made, and what else there is to say of them.
 func (s *sheet) ChangesText() [2]string {
+	var notes []string
 	done, undone := s.Done()
-	return [2]string{policy.Number(done), policy.Number(undone)}
+	if done > 0 {
+		notes = append(notes, policy.Number(undone)+" taken back")
+	}
+	if n := len(s.Advice); n > 0 {
+		notes = append(notes, policy.Number(n)+" advised")
+	}
+	return [2]string{policy.Number(done), cmp.Or(strings.Join(notes, ", "), "none made")}
 }
+
+// ShowsLimit and ShowsCeiling report whether a plot has such a line.
+func (s *sheet) ShowsLimit() bool {
+	return s.shows(func(p *plot) bool { return p.Limit != "" })
+}
+
+// ShowsCeiling is of the ceiling of raise-max.
+func (s *sheet) ShowsCeiling() bool {
+	return s.shows(func(p *plot) bool { return p.Ceiling != "" })
+}
+
+func (s *sheet) shows(what func(*plot) bool) bool {
+	return slices.ContainsFunc(s.Plots, func(f figurePlot) bool { return slices.ContainsFunc(f.Drawn, what) })
+}
+
+// KeptText says how many kernel values are as they were.
+func (s *sheet) KeptText() string { return s.keptText() }
 
 // Counted are the kernel's counters.
 func (s *sheet) Counted() []figure { return s.counters() }
@@ -160,3 +188,6 @@ func (s *sheet) Utilization(r Reading) string {
 
 // Lost reports whether anything was.
 func (s *sheet) Lost() uint64 { return s.Losses.Sum() }
+
+// GapText tells of a time without readings.
+func (s *sheet) GapText(g Gap) string { return s.gapText(g) }

@@ -12,25 +12,23 @@ import (
 // A layout is the size of a plot and of what is in it, in the units of its drawing:
 // pixels where the page is as wide as it was made for.
 type layout struct {
-	name              string
-	width             float64
-	left, right       float64 // beside the plot, for the labels of its axes
-	table, lost       float64 // heights of its two parts
-	letter            float64 // mean width of a letter
-	yTicks, xTicks    int
-	shortNumbers      bool
-	minimumLabelSpace float64
+	name           string
+	width          float64
+	left, right    float64 // beside the plot, for the labels of its axes
+	table, lost    float64 // heights of its two parts
+	letter         float64 // mean width of a letter
+	yTicks, xTicks int
+	shortNumbers   bool
 }
 
 // The layouts: one for screens and paper, and one for telephones.
 var (
 	wide = layout{
 		name: "wide", width: 1080, left: 74, right: 66, table: 300, lost: 84, letter: 7.0, yTicks: 5, xTicks: 9,
-		minimumLabelSpace: 60,
 	}
 	narrow = layout{
 		name: "narrow", width: 340, left: 40, right: 34, table: 220, lost: 64, letter: 6.6, yTicks: 4, xTicks: 4,
-		shortNumbers: true, minimumLabelSpace: 50,
+		shortNumbers: true,
 	}
 )
 
@@ -117,6 +115,9 @@ func (p *plot) place(rows int) {
 	p.Bottom = p.Top + p.lay.table
 	p.LostTop = p.Bottom + partsApart
 	p.LostBottom = p.LostTop + p.lay.lost
+	if p.mostLost() == 0 {
+		p.LostBottom = p.LostTop + 1
+	}
 	p.TimeY = p.LostBottom + 16
 	p.Height = p.LostBottom + axisHeight
 }
@@ -179,7 +180,11 @@ func (p *plot) drawFrame() {
 		p.YTicks = append(p.YTicks, tick{p.Left, round(p.y(v)), number(v), "end"})
 	}
 	for _, m := range p.r.moments(p.u.window, p.lay.xTicks) {
-		p.XTicks = append(p.XTicks, tick{round(p.u.at(m.at)), p.LostBottom, m.text, "middle"})
+		t := tick{round(p.u.at(m.at)), p.LostBottom, m.text, "middle"}
+		if t.X-float64(len(t.Text))/2*p.lay.letter < p.Left { // the name of the axis is there
+			t.Text = ""
+		}
+		p.XTicks = append(p.XTicks, t)
 	}
 	for i := 1; i < len(p.series); i++ {
 		if a, b := p.series[i-1], p.series[i]; p.r.series.apart(a, b) {
@@ -303,13 +308,21 @@ func (p *plot) drawPeak() {
 // barWidth is that of one bar and the space behind it.
 const barWidth = 5
 
-// drawLosses makes the bars, each kind on top of the one before.
-func (p *plot) drawLosses() {
-	n := int(p.u.width / barWidth)
-	cells, most := p.r.series.cells(p.u.from, p.u.to, n), uint64(0)
-	for _, c := range cells {
+func (p *plot) bars() int { return int(p.u.width / barWidth) }
+
+func (p *plot) lostCells() []cell { return p.r.series.cells(p.u.from, p.u.to, p.bars()) }
+
+// mostLost is what the highest bar stands for.
+func (p *plot) mostLost() (most uint64) {
+	for _, c := range p.lostCells() {
 		most = max(most, c.lost.Sum())
 	}
+	return most
+}
+
+// drawLosses makes the bars, each kind on top of the one before.
+func (p *plot) drawLosses() {
+	most := p.mostLost()
 	if most == 0 {
 		p.LostCaption = "nothing lost"
 		return
@@ -322,9 +335,9 @@ func (p *plot) drawLosses() {
 		}
 		p.Lost = append(p.Lost, tick{p.Left, round(p.LostBottom - v/top*p.lay.lost), text, "end"})
 	}
-	p.LostCaption = fmt.Sprintf("lost in each %s: at most %s", policy.Span(p.u.span()/time.Duration(n)), policy.Number(int(most)))
+	p.LostCaption = fmt.Sprintf("lost in each %s: at most %s", policy.Span(p.u.span()/time.Duration(p.bars())), policy.Number(int(most)))
 	var bars [3]path
-	for _, c := range cells {
+	for _, c := range p.lostCells() {
 		x, y := p.Left+float64(c.at)*barWidth, p.LostBottom
 		for i, lost := range []uint64{c.lost.Drop, c.lost.InsertFailed, c.lost.EarlyDrop} {
 			if lost > 0 {

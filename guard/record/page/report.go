@@ -38,7 +38,7 @@ type Report struct {
 	Gaps     []Gap `json:"gaps,omitempty"`
 	// Policy is what was in force when the episode began, for people.
 	Policy []string `json:"policy"`
-	// Broken is why the record ends before its end, empty when all could be read.
+	// Broken is why a part of the record could not be read, empty when all could.
 	Broken string `json:"broken,omitempty"`
 	// Readings are reduced to about a thousand.
 	Readings []Reading `json:"readings"`
@@ -119,7 +119,7 @@ type Change struct {
 	Judged     string             `json:"judged,omitempty"`
 	Effect     *Effect            `json:"effect,omitempty"`
 	Walk       string             `json:"walk,omitempty"` // what came of existing entries
-	// Earlier is that another episode has made it, or the record begins after it.
+	// Earlier is that it was not made in this episode.
 	Earlier bool `json:"earlier,omitempty"`
 
 	source      string // of a limit
@@ -192,6 +192,7 @@ type Event struct {
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+	Why  string    `json:"why,omitempty"`
 }
 
 // A Reading is one, or several that lie close together.

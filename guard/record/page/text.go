@@ -61,7 +61,7 @@ func (t *textReport) head() {
 	t.b.WriteString("\n")
 	t.wrap("", t.summary())
 	if t.Broken != "" {
-		t.wrap("", "The record could not be read to its end: "+t.Broken)
+		t.wrap("", "A part of the record could not be read: "+t.Broken)
 	}
 }
 
@@ -170,11 +170,11 @@ func (t *textReport) figures() {
 		}
 	}
 	if len(t.Values)+t.Kept > 0 {
-		t.section("Kernel values that differ from the episode's beginning")
+		t.section("Kernel values")
 		for _, v := range t.Values {
 			t.item(v.Name, fmt.Sprintf("%s → %s", v.Before, v.After))
 		}
-		t.wrap("", fmt.Sprintf("%s as before.", plural(t.Kept, "is", "are")))
+		t.wrap("", t.keptText())
 	}
 }
 
@@ -187,7 +187,7 @@ func (t *textReport) events() {
 		t.wrap("", plural(t.Unlisted, "more is", "more are")+" not listed.")
 	}
 	for _, g := range t.Gaps {
-		t.wrap("", fmt.Sprintf("No reading from %s to %s.", t.clock(g.From), t.clock(g.To)))
+		t.wrap("", t.gapText(g))
 	}
 }
 

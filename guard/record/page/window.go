@@ -13,10 +13,16 @@ const (
 	mostLead  = time.Minute
 )
 
-// whole shows all of the episode, and what led to it.
+// whole shows all of the episode, what led to it, and how its changes were taken back.
 func (r *Report) whole() window {
 	lead := min(max(r.Lasted()/8, leastLead), mostLead)
-	return window{max(r.opened-lead, 0), max(r.closed, r.opened+time.Second)}
+	end := r.closed
+	for i := range r.Changes {
+		if c := &r.Changes[i]; !c.Earlier {
+			end = max(end, c.since)
+		}
+	}
+	return window{max(r.opened-lead, 0), max(min(end+lead/2, r.last), r.opened+time.Second)}
 }
 
 // trouble shows the part with trouble in it, where the whole would hide that: an

@@ -33,7 +33,7 @@ func (r *Report) summary() string {
 	done, undone := r.Done()
 	switch {
 	case done > 0:
-		out = append(out, fmt.Sprintf("%s made, %d of them taken back by its end.", plural(done, "change was", "changes were"), undone))
+		out = append(out, fmt.Sprintf("%s made, %d of them taken back.", plural(done, "change was", "changes were"), undone))
 	case len(r.Advice) > 0:
 		out = append(out, fmt.Sprintf("Nothing was changed; %s advised.", plural(len(r.Advice), "change was", "changes were")))
 	default:
@@ -139,6 +139,8 @@ func (r *Report) end(c *Change) string {
 		return "taken back at " + at + ": " + cmp.Or(c.Ended, "not by the policy: an operator, or the daemon's stop")
 	case policy.Yielded:
 		return "given up at " + at + ": " + cmp.Or(c.Ended, "somebody else has changed the value")
+	case Void:
+		return "void since " + at + ": " + c.Ended
 	case policy.Failed:
 		return ""
 	}
@@ -157,4 +159,18 @@ func (r *Report) madeText(c *Change) string {
 		return "made at " + at + ", approved by " + c.ApprovedBy
 	}
 	return "made at " + at
+}
+
+// gapText says from when to when nothing was read, and why.
+func (r *Report) gapText(g Gap) string {
+	text := fmt.Sprintf("No reading from %s to %s", r.clock(g.From), r.clock(g.To))
+	if g.Why != "" {
+		text += ": " + g.Why
+	}
+	return text + "."
+}
+
+// keptText says how many kernel values are as they were.
+func (r *Report) keptText() string {
+	return fmt.Sprintf("Of %s recorded, %s as before.", plural(r.Kept+len(r.Values), "value", "values"), plural(r.Kept, "is", "are"))
 }
