@@ -32,7 +32,8 @@ var (
 
 // Suspects returns who may have done what was found, the most suspicious first. The
 // drifts are those of one moment, which one rival has caused. It blocks for up to 100
-// ms, also where a file or a process does not answer.
+// ms, also where a file or a process does not answer. The result is never nil: none is
+// an answer.
 func Suspects(ctx context.Context, r Root, drifts ...Drift) []Suspect {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -74,7 +75,7 @@ func collect(ctx context.Context, found <-chan []Suspect) (all []Suspect) {
 // what is said twice.
 func rank(all []Suspect) []Suspect {
 	slices.SortStableFunc(all, func(a, b Suspect) int { return cmp.Compare(order(a), order(b)) })
-	var out []Suspect
+	out := []Suspect{}
 	for _, s := range all {
 		if !slices.Contains(out, s) {
 			out = append(out, s)
