@@ -396,6 +396,22 @@ func TestAdviseReadsTheRecord(t *testing.T) {
 	if f.record.Readings != 20 || f.record.Highest != 19_000 || f.record.Refused != 1 || len(f.notes) > 0 {
 		t.Errorf("%+v, %q", f.record, f.notes)
 	}
+	segments, err := filepath.Glob("state/record/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range segments {
+		if text := read(t, path); len(text) > 200 {
+			text[len(text)-100] ^= 1
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f = survey{stateDir: "state"}
+	if f.replay(); len(f.notes) != 1 || !strings.HasPrefix(f.notes[0], "Not all of the flight record could be read: state/record/") || f.record.Readings == 0 || f.record.Readings == 20 {
+		t.Errorf("%+v, %q", f.record, f.notes)
+	}
 	if err := os.RemoveAll("state/record"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,12 +108,16 @@ func (f *survey) replay() {
 		f.note("The flight record could not be read: %v.", err)
 		return
 	}
+	var damage error // the first
 	for step, err := range r.Steps() {
 		if err != nil {
-			f.note("A part of the flight record could not be read: %v.", err)
+			damage = cmp.Or(damage, err)
 			continue
 		}
 		f.record.Add(&step.Snapshot, step.Now)
+	}
+	if damage != nil {
+		f.note("Not all of the flight record could be read: %v.", damage)
 	}
 }
 

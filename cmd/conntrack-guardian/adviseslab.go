@@ -12,7 +12,8 @@ const (
 )
 
 // extensionBytes is what the kernel allocates for an entry's extensions, NAT's among them,
-// beside the entry itself (NF_CT_EXT_PREALLOC, nf_ct_ext_add).
+// beside the entry itself (NF_CT_EXT_PREALLOC, nf_ct_ext_add). Measured on Linux 6.18:
+// each entry, translated or not, takes one of kmalloc-128 and 256 bytes of its own slab.
 const extensionBytes = 128
 
 // entryBytes is the kernel memory of one entry with its extensions: what the pages of the
