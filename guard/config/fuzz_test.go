@@ -18,7 +18,7 @@ import (
 // Whatever the text, Parse returns: problems that stand in the text, in order,
 // one line each, with the default policy; or a policy inside its bounds.
 func FuzzParse(f *testing.F) {
-	seed(f)
+	seed(f, func(text []byte) { f.Add(text) })
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, problems := Parse("p", text)
 		again, same := Parse("p", text)
@@ -33,6 +33,35 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		checkPolicy(t, string(text), file)
+	})
+}
+
+// However a text is parted into files, its problems name the files they are in, and
+// what comes out is inside the bounds.
+func FuzzParseAll(f *testing.F) {
+	seed(f, func(text []byte) { f.Add(text, len(text)/2) })
+	f.Fuzz(func(t *testing.T, text []byte, at int) {
+		at = min(max(at, 0), len(text))
+		texts := []Text{{"a", text[:at]}, {"b", text[at:]}}
+		file, problems := ParseAll(texts)
+		if len(problems) == 0 {
+			checkPolicy(t, string(text), file)
+			return
+		}
+		inB := slices.IndexFunc(problems, func(p Problem) bool { return p.File == "b" })
+		if inB < 0 {
+			inB = len(problems)
+		}
+		checkProblems(t, string(text[:at]), problems[:inB])
+		checkProblems(t, string(text[at:]), problems[inB:])
+		for i, p := range problems {
+			if want := texts[min(1, max(0, i-inB+1))].Name; p.File != want {
+				t.Errorf("%s is among those of %s", p, want)
+			}
+		}
+		if !reflect.DeepEqual(file, Default()) {
+			t.Fatalf("a policy beside problems: %+v", file)
+		}
 	})
 }
 
@@ -137,12 +166,12 @@ func checkPrefixes(t *testing.T, all []netip.Prefix) {
 }
 
 // seed adds the example and all golden policies.
-func seed(f *testing.F) {
+func seed(f *testing.F, add func(text []byte)) {
 	example, err := os.ReadFile(examplePath)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(example)
+	add(example)
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no golden files: %v", err)
@@ -153,7 +182,7 @@ func seed(f *testing.F) {
 			f.Fatal(err)
 		}
 		for _, a := range archive.Files {
-			f.Add(a.Data)
+			add(a.Data)
 		}
 	}
 }
