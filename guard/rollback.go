@@ -39,7 +39,7 @@ func (g *Guard) rollBack(r control.Request) (*control.Answer, error) {
 			continue
 		}
 		moved = append(moved, changes...)
-		if err != nil {
+		if err != nil && !slices.Contains(failed, err.Error()) { // of the one on top
 			failed = append(failed, err.Error())
 		}
 		for _, m := range changes {
@@ -53,7 +53,7 @@ func (g *Guard) rollBack(r control.Request) (*control.Answer, error) {
 	}
 	g.soon = true
 	text, err := json.Marshal(moved)
-	return &control.Answer{Message: g.rolledBackText(len(moved), r), Changes: text, Failed: failed}, err
+	return &control.Answer{Message: g.rolledBackText(len(moved), len(failed)), Changes: text, Failed: failed}, err
 }
 
 // named checks that each id is that of a change in force.
@@ -74,8 +74,11 @@ func wanted(r control.Request, c ledger.Change) bool {
 	return r.All || r.Restrictions && (isShortening(c) || isLease(c)) || slices.Contains(r.Changes, c.ID)
 }
 
-func (g *Guard) rolledBackText(n int, r control.Request) string {
-	if n == 0 {
+func (g *Guard) rolledBackText(n, failed int) string {
+	switch {
+	case n == 0 && failed > 0:
+		return "nothing was taken back"
+	case n == 0:
 		return "nothing of that is in force"
 	}
 	text := fmt.Sprintf("%s taken back", changesText(n))

@@ -1,0 +1,288 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/config/watch"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/policy"
+)
+
+// An office is a gateway that operators ask.
+type office struct {
+	*gateway
+	got []*control.Answer
+	err []error
+}
+
+func (o *office) ask(r control.Request) (*control.Answer, error) {
+	o.t.Helper()
+	r.By = "alice (uid 1000)"
+	n := len(o.got)
+	o.serve(r, func(a *control.Answer, err error) { o.got, o.err = append(o.got, a), append(o.err, err) })
+	for range 200 {
+		if len(o.got) > n {
+			return o.got[n], o.err[n]
+		}
+		pause, _ := o.Tick()
+		o.now += pause
+	}
+	o.t.Fatalf("no answer to %+v", r)
+	return nil, nil
+}
+
+func (o *office) refusal(r control.Request, code control.Code, text string) {
+	o.t.Helper()
+	a, err := o.ask(r)
+	var refusal *control.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != code || !strings.Contains(refusal.Message, text) {
+		o.t.Errorf("%+v: %+v, %#v; want %s %q", r, a, err, code, text)
+	}
+}
+
+// advised is a gateway in mode advise, with a table that fills.
+func advised(t *testing.T) (*office, string) {
+	o := &office{gateway: newGateway(t)}
+	o.Config.Mode = policy.Advise
+	o.run(10*time.Second, 1000)
+	o.run(8*time.Second, 60_000)
+	list := o.status().Advice
+	if len(list) == 0 || list[0].Measure != policy.RaiseMax || !list[0].Due || !strings.HasPrefix(list[0].Text, "raise nf_conntrack_max from 65,536 to") {
+		t.Fatalf("advice %+v", list)
+	}
+	return o, list[0].ID
+}
+
+func TestApprove(t *testing.T) {
+	o, id := advised(t)
+	o.wantLines(eventAdvised, 1)
+	a, err := o.ask(control.Request{Verb: control.Approve, ID: id})
+	if err != nil || !strings.HasPrefix(a.Message, "change 1 made: raise nf_conntrack_max from 65,536 to ") {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	var made []ledger.Change
+	if err := json.Unmarshal(a.Changes, &made); err != nil || len(made) != 1 || made[0].ID != 1 || made[0].ApprovedBy != "alice (uid 1000)" {
+		t.Errorf("%s, %v", a.Changes, err)
+	}
+	if c, _ := o.Ledger.Find(1); c.ApprovedBy != "alice (uid 1000)" || c.State != ledger.Applied {
+		t.Errorf("%+v", c)
+	}
+	for _, line := range o.wantLines(eventDone, 1) {
+		if !strings.Contains(line, "; approved by alice (uid 1000)") || !strings.Contains(line, `APPROVED_BY="alice (uid 1000)"`) || !strings.Contains(line, `ADVICE_ID="`+id+`"`) {
+			t.Error(line)
+		}
+	}
+	o.refusal(control.Request{Verb: control.Approve, ID: id}, control.Stale, "it has been done")
+	o.refusal(control.Request{Verb: control.Approve, ID: "raise-max-12345"}, control.NotFound, "there is no such advice")
+	o.wantLines(eventNotApproved, 1) // what is made up is nobody's business
+	if list := o.status().Advice; slices.ContainsFunc(list, func(a control.Advice) bool { return a.ID == id }) {
+		t.Errorf("still advised: %+v", list)
+	}
+}
+
+// An approval that the kernel, the disk or the reading speaks against is answered so.
+func TestApproveInVain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  func(o *office)
+		code control.Code
+		text string
+	}{
+		"kernel refuses": {func(o *office) { o.kernel.SetReadOnly(true) }, control.Blocked, "it was tried and failed: "},
+		"blind":          {func(o *office) { o.blinded(errors.New("no such luck")) }, control.Blocked, "no such luck"},
+		"no ledger":      {func(o *office) { o.breakLedger(); o.run(time.Second, 60_000) }, control.Blocked, ""},
+		"passed":         {func(o *office) { o.run(30*time.Second, 1000) }, control.Stale, "it is not wanted any more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, id := advised(t)
+			tc.set(o)
+			o.refusal(control.Request{Verb: control.Approve, ID: id}, tc.code, tc.text)
+			if len(o.approvals) != 0 {
+				t.Errorf("%d approvals pending", len(o.approvals))
+			}
+			o.wantMax(65536)
+		})
+	}
+}
+
+func (o *office) blinded(err error) { o.gateway.err = err }
+
+// While paused nothing changes in either direction, and a restart of the daemon changes
+// nothing about that.
+func TestPause(t *testing.T) {
+	o := &office{gateway: newGateway(t)}
+	o.StateDir = o.dir
+	o.run(10*time.Second, 1000)
+	a, err := o.ask(control.Request{Verb: control.Pause, For: time.Hour})
+	if err != nil || a.Until == nil || len(a.Lines) != 0 || !strings.HasPrefix(a.Message, "nothing is changed until ") {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	o.run(8*time.Second, 60_000)
+	o.wantMax(65536)
+	if s := o.status(); s.Paused == nil || s.Paused.By != "alice (uid 1000)" || !strings.Contains(o.Status(), "paused by alice (uid 1000) until") {
+		t.Errorf("%+v, %q", s.Paused, o.Status())
+	}
+	o.kill()
+	o.start()
+	o.StateDir = o.dir
+	o.recallPause()
+	o.run(5*time.Second, 60_000)
+	o.wantMax(65536)
+	if _, err := o.ask(control.Request{Verb: control.Resume}); err != nil {
+		t.Fatal(err)
+	}
+	o.run(5*time.Second, 60_000)
+	if o.value("net.netfilter.nf_conntrack_max") == 65536 {
+		t.Error("nothing is done after the pause")
+	}
+	o.refusal(control.Request{Verb: control.Resume}, control.Blocked, "no pause")
+	o.kill()
+	o.start()
+	o.StateDir = o.dir
+	o.recallPause()
+	if o.paused != (paused{}) {
+		t.Errorf("a pause that was ended is back: %+v", o.paused)
+	}
+}
+
+// A pause ends by itself, and none is recalled that is damaged, over, or of another boot.
+func TestPauseEnds(t *testing.T) {
+	o := &office{gateway: newGateway(t)}
+	o.StateDir = o.dir
+	if _, err := o.ask(control.Request{Verb: control.Pause, For: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	o.run(2*time.Minute, 1000)
+	o.wantLines(eventResumed, 1)
+	for name, text := range map[string]string{
+		"damaged":      `{"boot":`,
+		"over":         `{"boot":"` + thisBoot + `","until":1,"by":"x","text":"y"}`,
+		"another boot": `{"boot":"99999999-2222-3333-4444-555555555555","until":3600000000000,"by":"x","text":"y"}`,
+		"for ever":     `{"boot":"` + thisBoot + `","until":9000000000000000000,"by":"x","text":"y"}`,
+		"no time":      `{"boot":"` + thisBoot + `","until":-1}`,
+	} {
+		if err := writeState(o.dir, pauseFile, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if o.recallPause(); o.paused != (paused{}) {
+			t.Errorf("%s: %+v", name, o.paused)
+		}
+	}
+}
+
+func TestRollBack(t *testing.T) {
+	o := &office{gateway: newGateway(t)}
+	o.run(10*time.Second, 1000)
+	o.run(8*time.Second, 120_000)
+	o.wantMax(262144)
+	o.refusal(control.Request{Verb: control.Rollback, Changes: []int{99}}, control.NotFound, "no change 99")
+	a, err := o.ask(control.Request{Verb: control.Rollback, All: true})
+	if err != nil || len(a.Failed) != 1 || a.Message != "nothing was taken back" {
+		t.Errorf("under a full table: %+v, %v", a, err)
+	}
+	o.run(10*time.Second, 20_000)
+	if a, err = o.ask(control.Request{Verb: control.Rollback, All: true}); err != nil || len(a.Failed) != 0 || !strings.HasPrefix(a.Message, "2 changes taken back; the guardian keeps off") {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	o.wantMax(65536)
+	o.refusal(control.Request{Verb: control.Rollback, Changes: []int{1}}, control.Blocked, "not in force")
+	for _, line := range o.wantLines(eventUndone, 2) {
+		if !strings.Contains(line, "rolled back by hand, by alice (uid 1000)") {
+			t.Error(line)
+		}
+	}
+	o.run(5*time.Minute, 64_000)
+	o.wantMax(65536) // an hour (yield_for) is not over
+	if a, err = o.ask(control.Request{Verb: control.Rollback, Restrictions: true}); err != nil || a.Message != "nothing of that is in force" || string(a.Changes) != "[]" {
+		t.Errorf("%+v %s, %v", a, a.Changes, err)
+	}
+	o.run(time.Hour, 64_000)
+	if o.value("net.netfilter.nf_conntrack_max") == 65536 {
+		t.Error("the guardian keeps off for ever")
+	}
+}
+
+// A reload that somebody asks for is answered with what came of it; one that is asked for
+// while the file is being read has it read again.
+func TestReloadFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &office{gateway: newGateway(t)}
+		reads, fail := 0, false
+		o.Load = func() watch.Loaded {
+			reads++
+			time.Sleep(time.Second)
+			if fail {
+				return watch.Loaded{Order: uint64(reads), Err: config.Problems{{File: "f", Line: 3, Col: 1, Key: "a", Message: "m"}, {File: "f", Line: 9, Col: 1, Key: "b", Message: "n"}}}
+			}
+			f := config.Default()
+			f.Hash = "abc"
+			return watch.Loaded{Order: uint64(reads), File: f}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done, desk := make(chan error), NewDesk()
+		o.Desk = desk
+		go func() { done <- o.Run(ctx, &Notifier{send: func(string) bool { return true }}, Inputs{}) }()
+		var answers [2]*control.Answer
+		go func() { answers[0], _ = desk.Do(ctx, control.Request{Verb: control.Reload}) }()
+		time.Sleep(500 * time.Millisecond)
+		answers[1], _ = desk.Do(ctx, control.Request{Verb: control.Reload})
+		synctest.Wait()
+		if reads != 2 || answers[0] == nil || answers[1] == nil || answers[1].Message != "policy in force from a test, mode advise" {
+			t.Errorf("%d reads, %+v", reads, answers)
+		}
+		fail = true
+		_, err := desk.Do(ctx, control.Request{Verb: control.Reload})
+		var refusal *control.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != control.Rejected || !slices.Equal(refusal.Lines, []string{"f:3:1: a: m", "f:9:1: b: n"}) {
+			t.Errorf("%#v", err)
+		}
+		s, err := desk.Status(ctx)
+		if err != nil || len(s.Policy.Problems) != 2 || s.Policy.Hash != "abc" || s.Mode != "advise" {
+			t.Errorf("%+v, %v", s, err)
+		}
+		short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer stop()
+		if _, err := desk.Do(short, control.Request{Verb: control.Reload}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("no patience: %v", err)
+		}
+		time.Sleep(2 * time.Second) // the read that nobody waits for
+		cancel()
+		<-done
+		if _, err := desk.Status(ctx); err == nil {
+			t.Error("a status of a daemon that has stopped")
+		}
+	})
+}
+
+// What is refused from outside is not put in force, and an older file does not replace a newer.
+func TestTake(t *testing.T) {
+	w := newGateway(t)
+	no := true
+	w.Admit = func(config.File) error {
+		if no {
+			return errors.New("there is no group wheel")
+		}
+		return nil
+	}
+	f := config.Default()
+	if err := w.take(watch.Loaded{File: f, Order: 5}); err == nil || w.Config.Mode != policy.Act {
+		t.Errorf("%v, mode %s", err, w.Config.Mode)
+	}
+	w.wantLines(eventRejected, 1)
+	no = false
+	if err := w.take(watch.Loaded{File: f, Order: 7}); err != nil || w.Config.Mode != policy.Advise || len(w.status().Policy.Problems) != 0 {
+		t.Errorf("%v, mode %s", err, w.Config.Mode)
+	}
+	f.Policy.Mode = policy.Act
+	if err := w.take(watch.Loaded{File: f, Order: 6}); err != nil || w.Config.Mode != policy.Advise {
+		t.Errorf("an older file is in force: %v", err)
+	}
+}
