@@ -75,7 +75,7 @@ func (b *builder) add(s *record.Step) {
 	}
 	b.resume(s, at)
 	lost := lossesOf(s.Snapshot.Losses)
-	b.r.series.add(at, s.Snapshot.Count, s.Snapshot.Max, lost)
+	b.r.series.add(at, s.Snapshot.Count, s.Snapshot.Max, s.Snapshot.Utilization(), lost)
 	b.follow.see(&s.Snapshot, b.r.ID, b.base, at)
 	b.follow.effects.see(at, &s.Snapshot, lost.Sum())
 	if b.opened && !b.closed {
@@ -235,14 +235,13 @@ func (b *builder) finish() {
 	if b.census.At != 0 {
 		r.Census = b.tell(&b.census)
 	}
-	r.Readings = r.thin(1000)
+	r.Readings = r.readings(r.whole(), 1000)
 }
 
-// thin reduces the readings of the episode to n at most.
-func (r *Report) thin(n int) (out []Reading) {
-	w := r.whole()
+// readings are those of a window, n at most.
+func (r *Report) readings(w window, n int) (out []Reading) {
 	for _, c := range r.series.cells(w.from, w.to, n) {
-		out = append(out, Reading{r.wall(c.from), c.low, c.high, c.limit, c.lost.Sum(), c.from})
+		out = append(out, Reading{r.wall(c.from), c.low, c.high, c.limit, c.used, c.lost.Sum()})
 	}
 	return out
 }

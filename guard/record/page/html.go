@@ -93,14 +93,11 @@ func (r *Report) HTML(w io.Writer, written string) error {
 const tableRows = 30
 
 func (r *Report) figure(head string, w window) figurePlot {
-	f := figurePlot{Head: head}
+	f := figurePlot{Head: head, Figures: r.readings(w, tableRows)}
 	title := fmt.Sprintf("%s: entries of the connection table, its limit and what was lost, %s to %s UTC",
 		head, r.clock(r.wall(w.from)), r.clock(r.wall(w.to)))
 	for _, lay := range []layout{wide, narrow} {
 		f.Drawn = append(f.Drawn, r.drawing(w, lay, title))
-	}
-	for _, c := range r.series.cells(w.from, w.to, tableRows) {
-		f.Figures = append(f.Figures, Reading{r.wall(c.from), c.low, c.high, c.limit, c.lost.Sum(), c.from})
 	}
 	return f
 }
@@ -183,7 +180,7 @@ func (s *sheet) Utilization(r Reading) string {
 	if r.Max == 0 {
 		return "–"
 	}
-	return exactPercent(float64(r.High) / float64(r.Max))
+	return exactPercent(r.Used)
 }
 
 // Lost reports whether anything was.

@@ -17,8 +17,8 @@ var pages = []struct {
 	make func() *gateway
 }{
 	{"flood", flood},
-	{"limits", func() *gateway { return limits(40) }},
 	{"advised", advised},
+	{"limits", func() *gateway { return limits(40) }},
 	{"ports", ports},
 }
 
@@ -209,7 +209,7 @@ func checkPixels(t *testing.T, tab *tab, r *Report) {
 // On paper the page is light whatever the screen is, and what is folded is printed.
 func TestPageOnPaper(t *testing.T) {
 	b := openBrowser(t)
-	tab := b.open(t, pageOf(t, reportOf(t, flood())), 1000, "dark")
+	tab := b.open(t, pageOf(t, reportOf(t, flood())), 794, "dark") // A4
 	dark := tab.eval("getComputedStyle(document.body).backgroundColor")
 	tab.show("print", "dark")
 	if light := tab.eval("getComputedStyle(document.body).backgroundColor"); light != "rgb(255, 255, 255)" || dark == light {
@@ -218,6 +218,7 @@ func TestPageOnPaper(t *testing.T) {
 	if h := tab.eval(`document.querySelector(".account").getBoundingClientRect().height`); h.(float64) < 100 {
 		t.Errorf("the account is %v px high on paper", h)
 	}
+	tab.shoot("paper")
 	if pdf := tab.pdf(); len(pdf) < 20_000 || !strings.HasPrefix(string(pdf), "%PDF-") {
 		t.Errorf("a PDF of %d bytes", len(pdf))
 	}

@@ -200,8 +200,7 @@ type Reading struct {
 	At   time.Time `json:"at"`
 	Low  int       `json:"count_low"`
 	High int       `json:"count_high"`
-	Max  int       `json:"max"`
+	Max  int       `json:"max"`         // at the last of them
+	Used float64   `json:"utilization"` // the highest
 	Lost uint64    `json:"lost"`
-
-	at time.Duration
 }

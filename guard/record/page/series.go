@@ -10,6 +10,7 @@ type bucket struct {
 	first, last, low, high int
 	limit                  int // nf_conntrack_max at the last reading
 	limitLow, limitHigh    int
+	used                   float64 // the highest utilization of a reading
 	lost                   Losses
 }
 
@@ -24,14 +25,14 @@ type series struct {
 }
 
 // add takes in one reading. Those that do not move time forward are ignored.
-func (s *series) add(at time.Duration, count, limit int, lost Losses) {
+func (s *series) add(at time.Duration, count, limit int, used float64, lost Losses) {
 	if s.width == 0 {
 		s.width = 100 * time.Millisecond // the shortest pause between two readings
 	}
 	if n := len(s.buckets); n > 0 && at <= s.buckets[n-1].to {
 		return
 	}
-	one := bucket{at, at, count, count, count, count, limit, limit, limit, lost}
+	one := bucket{at, at, count, count, count, count, limit, limit, limit, used, lost}
 	s.buckets = fold(s.buckets, one, s.width)
 	for len(s.buckets) >= mostBuckets {
 		s.width *= 2
@@ -64,7 +65,7 @@ func (b bucket) join(o bucket) bucket {
 		from: b.from, to: o.to,
 		first: b.first, last: o.last, low: min(b.low, o.low), high: max(b.high, o.high),
 		limit: o.limit, limitLow: min(b.limitLow, o.limitLow), limitHigh: max(b.limitHigh, o.limitHigh),
-		lost: b.lost.plus(o.lost),
+		used: max(b.used, o.used), lost: b.lost.plus(o.lost),
 	}
 }
 

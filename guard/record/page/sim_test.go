@@ -3,6 +3,7 @@ package page
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard/record"
@@ -67,7 +68,7 @@ func (g *gateway) read(want int) {
 
 func (g *gateway) decide() {
 	step := record.Step{Now: g.now, Snapshot: g.s, Config: &g.cfg}
-	step.Snapshot.Changes = append([]policy.Change(nil), g.s.Changes...)
+	step.Snapshot.Changes = slices.Clone(g.s.Changes)
 	g.st, step.Decisions = policy.Decide(g.st, g.s, g.cfg, g.now)
 	g.steps = append(g.steps, step)
 	for _, d := range step.Decisions {

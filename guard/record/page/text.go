@@ -14,7 +14,7 @@ import (
 // not show more.
 func (r *Report) Text(w io.Writer, ascii bool) error {
 	var b strings.Builder
-	t := textReport{r, &b}
+	t := textReport{r, &b, ascii}
 	t.head()
 	t.plots()
 	t.changes()
@@ -52,7 +52,8 @@ func clean(s string) string {
 
 type textReport struct {
 	*Report
-	b *strings.Builder
+	b     *strings.Builder
+	ascii bool
 }
 
 func (t *textReport) head() {
@@ -166,7 +167,7 @@ func (t *textReport) figures() {
 	if t.Losses.Sum() > 0 {
 		t.section("What the kernel counted")
 		for _, c := range t.counters() {
-			fmt.Fprintf(t.b, "%-14s %12s  %s\n", c.Name, c.Value, c.What)
+			fmt.Fprintf(t.b, "%-13s %10s  %s\n", c.Name, c.Value, c.What)
 		}
 	}
 	if len(t.Values)+t.Kept > 0 {
@@ -210,7 +211,7 @@ func (t *textReport) wrap(indent, text string) {
 // words are what lines may be broken between: a number stays with its sign.
 func words(text string) []string {
 	const glue = "\x00"
-	list := strings.Fields(strings.NewReplacer(" %", glue+"%", " ± ", glue+"±"+glue).Replace(text))
+	list := strings.Fields(strings.NewReplacer(" %", glue+"%", " ± ", glue+"±"+glue, " +- ", glue+"+-"+glue).Replace(text))
 	for i, w := range list {
 		list[i] = strings.ReplaceAll(w, glue, " ")
 	}
@@ -220,6 +221,9 @@ func words(text string) []string {
 // hang breaks text into lines behind a first one that begins with lead.
 func (t *textReport) hang(lead, text string) {
 	indent := strings.Repeat(" ", min(utf8.RuneCountInString(lead), 10))
+	if t.ascii { // which is longer, here and there
+		text = plain.Replace(text)
+	}
 	line := lead
 	for i, word := range words(text) {
 		sep := " "
