@@ -62,7 +62,7 @@ type sheet struct {
 	Plots    []figurePlot
 }
 
-// A figurePlot is one plot in both layouts, and its figures.
+// A figurePlot is one plot in all layouts, and its figures.
 type figurePlot struct {
 	Head    string
 	Drawn   []*plot
@@ -96,7 +96,7 @@ func (r *Report) figure(head string, w window) figurePlot {
 	f := figurePlot{Head: head, Figures: r.readings(w, tableRows)}
 	title := fmt.Sprintf("%s: entries of the connection table, its limit and what was lost, %s to %s UTC",
 		head, r.clock(r.wall(w.from)), r.clock(r.wall(w.to)))
-	for _, lay := range []layout{wide, narrow} {
+	for _, lay := range []layout{wide, medium, narrow} {
 		f.Drawn = append(f.Drawn, r.drawing(w, lay, title))
 	}
 	return f

@@ -21,10 +21,14 @@ type layout struct {
 	shortNumbers   bool
 }
 
-// The layouts: one for screens and paper, and one for telephones.
+// The layouts: for screens, for paper and tablets, and for telephones. The style sheet
+// shows the one in which letters have their size.
 var (
 	wide = layout{
 		name: "wide", width: 1080, left: 74, right: 66, table: 300, lost: 84, letter: 7.0, yTicks: 5, xTicks: 9,
+	}
+	medium = layout{
+		name: "medium", width: 660, left: 66, right: 60, table: 260, lost: 74, letter: 7.0, yTicks: 5, xTicks: 6,
 	}
 	narrow = layout{
 		name: "narrow", width: 340, left: 40, right: 34, table: 220, lost: 64, letter: 6.6, yTicks: 4, xTicks: 4,
