@@ -81,7 +81,7 @@ func (st *State) idOf(s *Snapshot, d *Decision) string {
 		}
 	}
 	h := fnv.New32a()
-	fmt.Fprint(h, st.Episode.Name, st.Episode.phase, whom, done) // a hash takes all
+	fmt.Fprint(h, st.Episode.Name, st.Episode.phase, d.Measure, whom, done) // a hash takes all
 	return fmt.Sprintf("%s-%05x", d.Measure, h.Sum32()&0xfffff)
 }
 
