@@ -108,17 +108,24 @@ var savings = []saving{
 	}},
 	{name: "symlink swap", prepare: func(s site, text string) string {
 		s.write("versions/0.toml", text)
-		s.link("versions/0.toml", "guardian.toml")
+		s.must(os.Mkdir(s.at("links"), 0o755))
+		s.link("../versions/0.toml", "links/now.toml")
+		s.link("links/now.toml", "guardian.toml")
 		return s.at("guardian.toml")
 	}, edit: func(s site, i int, text string) {
-		if i%2 == 0 { // the target itself
-			target, err := os.Readlink(s.at("guardian.toml"))
-			s.must(err)
-			s.write(target, text)
-			return
+		switch i % 3 {
+		case 0: // the target itself
+			plain(s, text)
+		case 1:
+			s.write(fmt.Sprintf("versions/%d.toml", i), text)
+			s.link(fmt.Sprintf("../versions/%d.toml", i), "links/now.toml")
+		case 2: // the first link
+			s.write(fmt.Sprintf("versions/%d.toml", i), text)
+			s.remove("links")
+			s.must(os.Mkdir(s.at("links"), 0o755))
+			s.link(fmt.Sprintf("../versions/%d.toml", i), "links/now.toml")
+			s.link("links/now.toml", "guardian.toml")
 		}
-		s.write(fmt.Sprintf("versions/%d.toml", i), text)
-		s.link(fmt.Sprintf("versions/%d.toml", i), "guardian.toml")
 	}},
 	{name: "symlinked directory", prepare: func(s site, text string) string {
 		s.write("releases/0/guardian.toml", text)
@@ -127,7 +134,6 @@ var savings = []saving{
 	}, edit: func(s site, i int, text string) {
 		s.write(fmt.Sprintf("releases/%d/guardian.toml", i), text)
 		s.link(s.at(fmt.Sprintf("releases/%d", i)), "current")
-		s.remove(fmt.Sprintf("releases/%d", i-1))
 	}},
 	{name: "data swap", prepare: func(s site, text string) string { // as a ConfigMap is mounted
 		s.write(version(0)+"/guardian.toml", text)

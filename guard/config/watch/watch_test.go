@@ -121,6 +121,33 @@ func TestMistakesOfAMoment(t *testing.T) {
 	w.silent(t, patience+2*quiet)
 }
 
+// What goes on beside a file with mistakes makes nobody less patient with it, and the
+// mistakes are told in the end.
+func TestPatienceWithMistakes(t *testing.T) {
+	t.Parallel()
+	s := site{t, t.TempDir()}
+	path := plain(s, text(0))
+	w := start(t, path, Options{InForce: hashOf(t, path)})
+	plain(s, text(broken))
+	for range 3 {
+		w.silent(t, 2*quiet)
+		s.write("beside", "")
+	}
+	expect(t, w.next(t), broken, false)
+}
+
+// The watch begins before the first look: a file that is being written then is read
+// when it is whole.
+func TestHalfWrittenAtTheStart(t *testing.T) {
+	t.Parallel()
+	s := site{t, t.TempDir()}
+	path := plain(s, text(0))
+	w := start(t, path, Options{InForce: hashOf(t, path)})
+	time.Sleep(quiet * 4 / 5)
+	s.slowly("guardian.toml", text(1), quiet/2)
+	expect(t, w.next(t), 1, false)
+}
+
 // Reading is not put off for ever by what goes on beside the policy.
 func TestNoiseBesideThePolicy(t *testing.T) {
 	t.Parallel()
@@ -186,6 +213,8 @@ func TestNow(t *testing.T) {
 			t.Errorf("order %d after %d", l.Order, first.Order)
 		}
 		first = l
+		s.write("beside", "")
+		w.silent(t, 2*quiet)
 	}
 	w.silent(t, patience+2*quiet)
 	s.remove("guardian.toml")
