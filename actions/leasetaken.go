@@ -50,13 +50,13 @@ func (t takings) note(put map[string]bool, now time.Duration) {
 // missing says what of a namespace's leases was taken away: their table, or one lease.
 type missing struct {
 	place *place
-	there map[string]bool // tables that hold one of the leases still
+	there map[string]bool // tables that hold one of the leases
 }
 
 func (p *place) missing(all []Lease, live view) missing {
 	m := missing{place: p, there: map[string]bool{}}
 	for _, lease := range all {
-		if live.of(lease) != NoLease && !p.remade[lease.held()] {
+		if live.of(lease) != NoLease {
 			m.there[tableOf(lease.held())] = true
 		}
 	}

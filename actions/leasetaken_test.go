@@ -105,6 +105,9 @@ func TestLeaseTakenAgainAndAgainIsYielded(t *testing.T) {
 		take(all[0])
 		r.renews(t, []int{1}, nil)
 	}
+	r.leased.Advance(span / renewParts) // in force it stays
+	r.renews(t, nil, nil)
+	r.inForce(t, all...)
 	take(all[0])
 	givenUp(t, r.renews(t, nil, []int{1}))
 	take(all[1])
@@ -126,6 +129,25 @@ func TestTableMendedByANewLeaseIsCounted(t *testing.T) {
 	}
 	givenUp(t, r.renews(t, nil, ids))
 	r.inForce(t)
+}
+
+// Another namespace of the name is another place, where nothing was taken yet.
+func TestTakingsStayInTheirNamespace(t *testing.T) {
+	r := atRest(t)
+	r.leased.SetPlain(true)
+	flush := func(id int) {
+		r.leased.Advance(time.Second)
+		r.leased.Flush(elsewhere)
+		r.renews(t, []int{id}, nil)
+	}
+	r.lease(t, inside(limited("10.0.0.5/32")))
+	for range restoreMost {
+		flush(1)
+	}
+	r.leased.AddNamespace(elsewhere)
+	r.renews(t, nil, []int{1})
+	r.lease(t, inside(limited("10.0.0.5/32")))
+	flush(2)
 }
 
 // What fails to be put back does not count as put back.
