@@ -149,7 +149,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = encode(refused{refusal})
 		s.refused.Add(1)
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // or the connection is gone
+	conn := http.NewResponseController(w) // what fails on it is noticed when the answer is sent
+	_ = conn.SetReadDeadline(time.Now())  // net/http would go on reading what is left of a body
+	_ = conn.SetWriteDeadline(time.Now().Add(writeTime))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
