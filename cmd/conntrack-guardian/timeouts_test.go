@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	timeWait  = 45 // seconds, in the gateways of these tests
-	timeFloor = 5  // its floor
+	timeWait  = 100 // seconds, in the gateways of these tests
+	timeFloor = 5   // its floor
 )
 
 // churning is a gateway that may not grow, under a policy that lets TIME_WAITs be
@@ -78,15 +78,15 @@ func works(ctx context.Context, g *lab.Gateway) (bool, error) {
 	return r.TCP.Attempted > 0 && r.TCP.Failed == 0, err
 }
 
-// worksAgain is when new connections do.
-func worksAgain(ctx context.Context, g *lab.Gateway) (at time.Time, err error) {
-	for end := time.Now().Add(2 * timeWait * time.Second); time.Now().Before(end); {
+// worksAgain is when new connections do, or when that was waited for in vain.
+func worksAgain(ctx context.Context, g *lab.Gateway, patience time.Duration) (at time.Time, ok bool, err error) {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		at = time.Now()
-		if ok, err := works(ctx, g); ok || err != nil {
-			return at, err
+		if ok, err = works(ctx, g); ok || err != nil {
+			return at, ok, err
 		}
 	}
-	return at, fmt.Errorf("no new connections for %d s", 2*timeWait)
+	return at, false, nil
 }
 
 // kinds are entries that are never dealt with, by the mark that they carry.
@@ -191,13 +191,14 @@ func TestRootTableOfTimeWaits(t *testing.T) {
 	var waiting sync.WaitGroup
 	var failed error
 	waiting.Go(func() {
-		at, err := worksAgain(t.Context(), beside)
-		sysctlAlone, failed = at.Sub(written), err
+		var at time.Time
+		at, _, failed = worksAgain(t.Context(), beside, 3*timeFloor*time.Second)
+		sysctlAlone = at.Sub(written)
 	})
 	d := s.start()
-	at, err := worksAgain(t.Context(), s.gateway)
-	if err != nil {
-		t.Fatal(err)
+	at, ok, err := worksAgain(t.Context(), s.gateway, patience)
+	if err != nil || !ok {
+		t.Fatalf("new connections work: %v, %v", ok, err)
 	}
 	changes := s.changes()
 	if len(changes) == 0 || changes[0].Measure != "shorten-timeouts" {
@@ -223,7 +224,7 @@ func TestRootTableOfTimeWaits(t *testing.T) {
 	}
 	s.until("the effect is judged", func() bool { return d.count("ACTION=judged") > 0 })
 	waiting.Wait()
-	t.Logf("new connections work %s after the measure, and %s after the sysctl alone", retroactive.Round(time.Millisecond), sysctlAlone.Round(time.Millisecond))
+	t.Logf("new connections work %s after the measure, and not for %s after the sysctl alone", retroactive.Round(time.Millisecond), sysctlAlone.Round(time.Millisecond))
 	for line := range strings.Lines(d.log.String()) {
 		if strings.Contains(line, "shorten-timeouts") {
 			t.Log(strings.TrimSpace(line))
@@ -235,7 +236,7 @@ func TestRootTableOfTimeWaits(t *testing.T) {
 	if w := s.changes()[0].Walk; w == nil || !w.Done || w.Read < baseline/2 {
 		t.Errorf("the walk: %+v", w)
 	}
-	if d.count("change 1: shorten timeouts to level 4 of 4: tcp_timeout_time_wait 45s → 5s") != 1 || d.count("change 1 helped: ") != 1 {
+	if d.count("change 1: shorten timeouts to level 4 of 4: tcp_timeout_time_wait 1m40s → 5s") != 1 || d.count("change 1 helped: ") != 1 {
 		t.Error("not one line at the start and one at the end")
 	}
 	d.stop()

@@ -68,6 +68,9 @@ func TestRootFindBeginsAnew(t *testing.T) {
 	}
 }
 
+// longest is more than a chain holds in these tests.
+const longest = 8
+
 func beginsAnew(t *testing.T, g *lab.Gateway, entries int) {
 	sizes, err := lab.ReadSizes()
 	if err != nil {
@@ -78,7 +81,7 @@ func beginsAnew(t *testing.T, g *lab.Gateway, entries int) {
 	for _, resizes := range []int{1, 3, 4} {
 		first, walks, whole := uint32(0), 0, 0
 		err := census.Find(t.Context(), census.Search{Namespace: g.Router.Path(), Queries: []ctnetlink.Query{{}}}, func(e *ctnetlink.Entry) bool {
-			if first == 0 || e.ID == first { // a resize keeps the order
+			if first == 0 || e.ID == first { // a resize keeps the order, but for that within a chain
 				first, whole = e.ID, 0
 				if walks++; walks <= resizes {
 					larger = 4096 - larger
@@ -88,7 +91,7 @@ func beginsAnew(t *testing.T, g *lab.Gateway, entries int) {
 			whole++
 			return true
 		})
-		if resizes < 4 && (err != nil || walks != resizes+1 || whole != entries) {
+		if resizes < 4 && (err != nil || walks != resizes+1 || whole > entries || whole < entries-longest) {
 			t.Errorf("%d resizes: %d walks, %d entries in the last, %v", resizes, walks, whole, err)
 		}
 		if resizes == 4 && (!errors.Is(err, census.ErrResized) || walks != 4) {
