@@ -32,10 +32,11 @@ func (w *writer) open(u summary, now time.Duration) error {
 		return fmt.Errorf("make %s: %w", w.dir.full(name), err)
 	}
 	w.episode = &episodeFile{w: w, file: f, name: name}
-	if err := w.episode.resume(); err != nil {
+	last, err := w.episode.resume()
+	if err != nil {
 		return err
 	}
-	leads := w.leads(now)
+	leads := w.leads(last, now)
 	u.First = w.seq
 	if len(leads) > 0 {
 		u.First = leads[0]
@@ -55,34 +56,40 @@ func (w *writer) open(u summary, now time.Duration) error {
 	return w.makeRoomForEpisodes()
 }
 
-// leads are the finished segments that a lead-in up to now takes, oldest first.
-func (w *writer) leads(now time.Duration) (seqs []uint64) {
+// leads are the finished segments that a lead-in up to now takes, oldest first, of those
+// behind the last that is there already.
+func (w *writer) leads(last uint64, now time.Duration) (seqs []uint64) {
 	n := len(w.lately)
 	first := n - 1 // the segment that is being written
 	for first > 0 && w.lately[first].at > now-leadIn {
 		first--
 	}
 	for i := max(first, 0); i < n-1; i++ {
-		seqs = append(seqs, w.lately[i].seq)
+		if w.lately[i].seq > last {
+			seqs = append(seqs, w.lately[i].seq)
+		}
 	}
 	return seqs
 }
 
-// resume finds what there is already.
-func (e *episodeFile) resume() error {
+// resume finds what there is already, and the last segment of it.
+func (e *episodeFile) resume() (last uint64, err error) {
 	info, err := e.file.Stat()
 	if err != nil {
-		return fmt.Errorf("open %s: %w", e.path(), err)
+		return 0, fmt.Errorf("open %s: %w", e.path(), err)
 	}
 	c, err := scanFile(source{e.w.dir.path, e.name}, e.file, info.Size())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	e.base, e.size = c.last, c.behind
 	if err := e.file.Truncate(e.size); err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+		return 0, fmt.Errorf("keep the record: %w", err)
 	}
-	return nil
+	for _, sp := range c.spans {
+		last = max(last, sp.seq)
+	}
+	return last, nil
 }
 
 func (e *episodeFile) path() string { return e.w.dir.full(e.name) }
@@ -94,7 +101,7 @@ func (e *episodeFile) summarize(u summary) error {
 	}
 	text, err := json.Marshal(u)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	return e.frame(append([]byte{kindEpisode}, text...))
 }
@@ -117,7 +124,7 @@ func (e *episodeFile) frame(payload []byte) error {
 		_, err = e.file.WriteAt(frame, e.size)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	e.size += int64(len(frame))
 	return nil
@@ -139,7 +146,7 @@ func (e *episodeFile) add(segment io.ReaderAt, size int64, u summary) error {
 	return e.w.makeRoomForEpisodes()
 }
 
-// addSegment adds one that was finished before.
+// addSegment adds one that was finished before, or given up.
 func (e *episodeFile) addSegment(seq uint64) error {
 	f, err := e.w.dir.open(segmentName(seq), os.O_RDONLY)
 	if err != nil {
@@ -150,13 +157,17 @@ func (e *episodeFile) addSegment(seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.Name(), err)
 	}
-	return e.copy(f, info.Size())
+	c, err := scanFile(source{e.w.dir.path, segmentName(seq)}, f, info.Size())
+	if err != nil {
+		return err
+	}
+	return e.copy(f, c.good)
 }
 
 func (e *episodeFile) copy(segment io.ReaderAt, size int64) error {
 	n, err := io.Copy(io.NewOffsetWriter(e.file, e.size), io.NewSectionReader(segment, 0, size))
 	if err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	e.size += n
 	return nil
@@ -217,7 +228,7 @@ func (e *episodeFile) fill(was io.ReaderAt, c *contents, u summary) error {
 	if c.end != nil {
 		text, err := json.Marshal(c.end)
 		if err != nil {
-			return fmt.Errorf("write %s: %w", e.path(), err)
+			return fmt.Errorf("keep the record: %w", err)
 		}
 		if err := e.frame(append([]byte{kindValues, lastValues}, text...)); err != nil {
 			return err
@@ -227,7 +238,7 @@ func (e *episodeFile) fill(was io.ReaderAt, c *contents, u summary) error {
 		return err
 	}
 	if err := e.file.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	return nil
 }

@@ -38,15 +38,18 @@ type summary struct {
 	Since  time.Duration
 }
 
-// startSummary begins the summary of an episode that is seen at a reading. Those of
-// changes that were there before are no news.
+// startSummary begins the summary of an episode that is seen at a reading.
 func startSummary(id string, s *policy.Snapshot, now time.Duration) summary {
 	wall := s.Wall.UTC().Round(0)
-	sum := summary{ID: id, Begun: wall, Seen: wall, At: now - 1, Since: now}
-	for i := range s.Changes {
-		sum.Newest = max(sum.Newest, s.Changes[i].ID)
+	return summary{ID: id, Begun: wall, Seen: wall, At: now - 1}
+}
+
+// newestOf is the largest id of some changes.
+func newestOf(changes []policy.Change) (id int) {
+	for i := range changes {
+		id = max(id, changes[i].ID)
 	}
-	return sum
+	return id
 }
 
 // add takes in a reading and what was decided.
@@ -121,6 +124,10 @@ func (u summary) plus(o summary) summary {
 // follow begins and ends what is recorded of an episode. One that is taken up after a
 // restart opens without a decision, and one ends without where the policy is off.
 func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Duration, ds []policy.Decision) {
+	if r.last == 0 {
+		r.known, r.last = newestOf(s.Changes), now
+	}
+	defer func() { r.known = newestOf(s.Changes) }()
 	id, since, said := before.Episode.Name, before.Episode.Since, false
 	for i := range ds {
 		switch ds[i].Verb {
@@ -153,12 +160,15 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 	}
 }
 
-// start begins an episode's file. What is written of one before ends.
+// start begins an episode's file. What is written of one before ends. Changes that were
+// known at the reading before are no news: an episode that goes on is seen one reading
+// after it does.
 func (r *Recorder) start(id string, s *policy.Snapshot, now time.Duration) {
 	if r.episode.ID != "" {
 		r.close()
 	}
 	r.episode = startSummary(id, s, now)
+	r.episode.Newest, r.episode.Since = r.known, r.last
 	sum := r.episode
 	r.then(func(w *writer) error { return w.open(sum, now) })
 }

@@ -70,6 +70,7 @@ var (
 	errTorn  = errors.New("cut short")
 	errMagic = errors.New("no magic where a segment begins")
 	errSum   = errors.New("the checksum does not agree")
+	errSize  = errors.New("no frame has this size")
 )
 
 // A scanner reads frames. It knows where it is.
@@ -131,7 +132,7 @@ func (s *scanner) frame() ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case n == 0 || n > maxFrame:
-		return nil, fmt.Errorf("a frame of %d bytes, and one takes %d", n, maxFrame)
+		return nil, fmt.Errorf("%w: %d bytes", errSize, n)
 	}
 	whole := int(n) + crc32.Size
 	if cap(s.payload) < whole {

@@ -95,5 +95,5 @@ func (h *header) config() (*policy.Config, error) {
 
 // follows reports whether nothing is missing between two segments.
 func (h *header) follows(before *header) bool {
-	return before != nil && h.Run == before.Run && h.Seq == before.Seq+1 && h.Dropped == 0
+	return h.Run == before.Run && h.Seq == before.Seq+1 && h.Dropped == 0
 }

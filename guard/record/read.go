@@ -135,48 +135,58 @@ type segment struct {
 	config  *policy.Config
 	gap     string // why readings before it are missing
 	resumes bool   // nothing is missing: its state is what came of the step before
-	span    span
+	span    *span
 	scanner *scanner
+	broken  bool // not all of it could be read
 }
 
 // segments opens one after the other.
 func (r *Record) segments() iter.Seq2[*segment, error] {
 	return func(yield func(*segment, error) bool) {
-		var before *header
+		var before *segment // nil for the first
 		for _, c := range r.files {
 			if c.damage != nil && !yield(nil, c.damage) {
 				return
 			}
 			for i := range c.spans {
-				var going bool
-				before, going = openSpan(&c.spans[i], before, yield)
-				if !going {
+				seg, err := c.spans[i].read(before, yield)
+				switch {
+				case errors.Is(err, errEnough):
+					return
+				case errors.Is(err, fs.ErrNotExist): // it has gone from the ring since
+				case err != nil && !yield(nil, err):
 					return
 				}
+				before = seg
 			}
 		}
 	}
 }
 
-// openSpan yields one segment.
-func openSpan(sp *span, before *header, yield func(*segment, error) bool) (*header, bool) {
-	f, err := sp.source.open()
-	if errors.Is(err, fs.ErrNotExist) { // it has gone from the ring since
-		return nil, true
-	}
+// errEnough is that nobody wants more.
+var errEnough = errors.New("enough")
+
+// read opens a segment and yields it. One that can't be read is broken.
+func (s *span) read(before *segment, yield func(*segment, error) bool) (*segment, error) {
+	seg := &segment{span: s, broken: true}
+	f, err := s.source.open()
 	if err != nil {
-		return nil, yield(nil, fmt.Errorf("open the record: %w", err))
+		return seg, fmt.Errorf("open the record: %w", err)
 	}
 	defer f.Close()
-	seg := &segment{span: *sp, scanner: newScanner(io.NewSectionReader(f, sp.start, sp.end-sp.start), sp.start)}
+	seg.scanner = newScanner(io.NewSectionReader(f, s.start, s.end-s.start), s.start)
 	if err := seg.begin(before); err != nil {
-		return nil, yield(nil, &Damage{sp.source.path(), sp.start, err})
+		return seg, &Damage{s.source.path(), s.start, err}
 	}
-	return seg.h, yield(seg, nil)
+	seg.broken = s.damage != nil
+	if !yield(seg, nil) {
+		return seg, errEnough
+	}
+	return seg, nil
 }
 
 // begin reads what a segment begins with.
-func (g *segment) begin(before *header) error {
+func (g *segment) begin(before *segment) error {
 	if _, _, err := g.scanner.next(); err != nil { // magic
 		return err
 	}
@@ -190,8 +200,14 @@ func (g *segment) begin(before *header) error {
 	if g.config, err = g.h.config(); err != nil {
 		return err
 	}
-	if g.resumes = g.h.follows(before); before != nil && !g.resumes {
-		g.gap = g.h.missing(before)
+	switch {
+	case before == nil:
+	case before.broken:
+		g.gap = "what was recorded before can't be read"
+	case g.h.follows(before.h):
+		g.resumes = true
+	default:
+		g.gap = g.h.missing(before.h)
 	}
 	return nil
 }
@@ -228,6 +244,7 @@ func (g *segment) steps() iter.Seq2[Step, error] {
 				}
 			}
 			if err != nil {
+				g.broken = true
 				yield(Step{}, &Damage{g.span.source.path(), at, err})
 				return
 			}

@@ -119,7 +119,8 @@ func (l *newest) append(b []byte, s *policy.Snapshot, now time.Duration, ds []po
 		b = appendChanges(b, l.s.Changes, s.Changes)
 	}
 	if p.mask&hasDecisions != 0 {
-		b = appendBlob(b, &ds, false)
+		decided := ds // so that ds stays on the stack
+		b = appendBlob(b, &decided, false)
 	}
 	if c != nil {
 		b = appendBlob(b, c, true)

@@ -55,7 +55,8 @@ type Recorder struct {
 	frame    []byte
 	seq      uint64        // of the segment that is being written
 	begun    time.Duration // boot clock when it was begun
-	last     time.Duration // boot clock of the newest reading
+	last     time.Duration // boot clock of the newest reading, 0 before the first
+	known    int           // largest id of a change in it
 	size     int64         // bytes of it
 	open     bool          // there is one
 	reported uint64        // dropped readings that a segment has told

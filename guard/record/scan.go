@@ -2,9 +2,11 @@ package record
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"time"
@@ -100,7 +102,7 @@ func scanFile(src source, f io.ReaderAt, size int64) (*contents, error) {
 			break
 		}
 		next, found := nextMagic(f, c.scanner.at+1, size)
-		if !found && tornAt(f, err, c.scanner, size) {
+		if !found && tornAt(f, err, c.scanner.at, size) {
 			c.torn = true
 			break
 		}
@@ -226,22 +228,33 @@ func nextMagic(f io.ReaderAt, at, size int64) (int64, bool) {
 }
 
 // tornAt reports whether what is wrong at the end of a file is what a crash or a power
-// cut leaves: a frame that is not whole, or zeros.
-func tornAt(f io.ReaderAt, err error, s *scanner, size int64) bool {
-	if errors.Is(err, errTorn) {
+// cut leaves: a frame that is not whole, or has zeros where it was not written.
+func tornAt(f io.ReaderAt, err error, at, size int64) bool {
+	switch {
+	case errors.Is(err, errTorn):
 		return true
-	}
-	left := size - s.at
-	if errors.Is(err, errSum) && int64(len(s.payload)) <= left && left <= int64(len(s.payload))+binaryMaxLen {
-		return true
-	}
-	if left > maxFrame {
+	case !errors.Is(err, errSum) && !errors.Is(err, errMagic) && !errors.Is(err, errSize):
 		return false
 	}
-	rest := make([]byte, left)
-	n, _ := f.ReadAt(rest, s.at)
-	return len(bytes.Trim(rest[:n], "\x00")) == 0
+	var head [binary.MaxVarintLen64]byte
+	k, _ := f.ReadAt(head[:], at)
+	n, width := binary.Uvarint(head[:k])
+	if width <= 0 || n > maxFrame {
+		n, width = 0, 1
+	}
+	return at+int64(width)+crc32.Size+int64(n) >= withoutZeros(f, at, size)
 }
 
-// binaryMaxLen is the most bytes that the length of a frame takes.
-const binaryMaxLen = 4
+// withoutZeros is where a file ends if the zeros at its end don't count.
+func withoutZeros(f io.ReaderAt, at, size int64) int64 {
+	buf := make([]byte, 64<<10)
+	for size > at {
+		part := buf[:min(int64(len(buf)), size-at)]
+		n, _ := f.ReadAt(part, size-int64(len(part)))
+		if left := len(bytes.TrimRight(part[:n], "\x00")); left > 0 {
+			return size - int64(len(part)) + int64(left)
+		}
+		size -= int64(len(part))
+	}
+	return at
+}

@@ -51,8 +51,18 @@ func (w *writer) settleEpisode(name string) error {
 	e := &episodeFile{w: w, file: f, name: name, size: c.behind}
 	w.episode = e // its room is not made by removing it
 	defer func() { w.episode = nil }()
-	if err := f.Truncate(c.behind); err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+	if err := e.settle(r, u); err != nil {
+		e.file.Close()
+		return err
+	}
+	w.syncer.last(e.file)
+	return nil
+}
+
+// settle adds what is in the ring only.
+func (e *episodeFile) settle(r *Record, u summary) error {
+	if err := e.file.Truncate(e.size); err != nil {
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	for _, more := range r.files[1:] {
 		if err := e.addSegment(seqOf(more.source.name)); err != nil {
@@ -61,9 +71,5 @@ func (w *writer) settleEpisode(name string) error {
 	}
 	u.end()
 	u.Complete = true
-	if err := e.add(strings.NewReader(""), 0, u); err != nil {
-		return err
-	}
-	w.syncer.last(e.file)
-	return nil
+	return e.add(strings.NewReader(""), 0, u)
 }

@@ -121,3 +121,6 @@ func (g *gateway) flood() {
 
 // byValue compares addresses by their values.
 var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+
+// byBits compares floats that may be no numbers.
+var byBits = cmpopts.EquateNaNs()

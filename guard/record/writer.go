@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -91,11 +92,11 @@ func (w *writer) cutTail(name string) error {
 	}
 	f, err := w.dir.open(name, os.O_WRONLY)
 	if err != nil {
-		return fmt.Errorf("cut the end of %s: %w", w.dir.full(name), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	defer f.Close()
 	if err := f.Truncate(c.good); err != nil {
-		return fmt.Errorf("cut the end of %s: %w", w.dir.full(name), err)
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	return nil
 }
@@ -130,7 +131,10 @@ func (r *Recorder) wrote(err error, readings uint64) {
 		}
 		return
 	}
-	r.err, r.broken, r.dropped = err, true, r.dropped+readings
+	r.broken, r.dropped = true, r.dropped+readings
+	if !errors.Is(err, errGone) {
+		r.err = err
+	}
 }
 
 // write does a batch, or gives up on the first error.
@@ -155,17 +159,21 @@ func (w *writer) write(b *batch) error {
 	return nil
 }
 
+// errGone is that a segment was given up before.
+var errGone = errors.New("there is no segment")
+
 // append writes whole frames to the segment. What was written of them in part is cut off.
 func (w *writer) append(frames []byte) error {
-	if len(frames) == 0 || w.file == nil { // it was given up
+	switch {
+	case len(frames) == 0:
 		return nil
+	case w.file == nil:
+		return errGone
 	}
 	n, err := w.file.WriteAt(frames, w.good)
 	if err != nil {
-		if n > 0 {
-			_ = w.file.Truncate(w.good) // a reader takes it for torn
-		}
-		return fmt.Errorf("write %s: %w", w.dir.full(segmentName(w.seq)), err)
+		_ = w.file.Truncate(w.good) // what is left of it is taken for torn
+		return fmt.Errorf("keep the record: %w", err)
 	}
 	w.good += int64(n)
 	return nil
