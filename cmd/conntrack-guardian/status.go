@@ -52,8 +52,11 @@ Without --check the exit code is 3 if the daemon is not running.
 the environment keeps the screen without colour.`,
 		Args: program.Args(cobra.NoArgs),
 		PreRunE: func(*cobra.Command, []string) error {
-			if v.every < 0 || v.every > 0 && v.every < 100*time.Millisecond {
+			switch {
+			case v.every < 0 || v.every > 0 && v.every < 100*time.Millisecond:
 				return program.Misuse("--watch %s: it is 100ms or more", v.every)
+			case v.check && (v.every > 0 || v.json):
+				return program.Misuse("--check prints one line: without --watch and --json")
 			}
 			return nil
 		},
@@ -64,8 +67,6 @@ the environment keeps the screen without colour.`,
 	cmd.Flags().BoolVar(&v.check, "check", false, "one line and an exit code for a monitoring system")
 	v.socketFlag(cmd)
 	program.JSONFlag(cmd, &v.json)
-	cmd.MarkFlagsMutuallyExclusive("watch", "check")
-	cmd.MarkFlagsMutuallyExclusive("json", "check")
 	return cmd
 }
 

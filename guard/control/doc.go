@@ -20,5 +20,6 @@
 //   - Nobody can load the loop: it is asked for its status five times a second at most, and
 //     for the rest only by those who may command. Connections, header, body and each phase of
 //     a request are bounded, and strangers leave half of the connections to the others.
-//   - Nothing of a request reaches a log, and no request makes a line: they are counted.
+//   - The server logs nothing of a request: those that it refuses are counted. What the
+//     daemon is asked has been checked, and may stand in a log.
 package control
