@@ -16,7 +16,7 @@ func (b *builder) tell(k *policy.Census) *Census {
 	for _, kind := range []Kind{
 		{"closing TCP", k.Closing}, {"dead UDP", k.DeadUDP}, {"half-open TCP", k.Opening}, {"idle TCP", k.Idle},
 	} {
-		if kind.Share.Share > 0 {
+		if kind.Share.Share >= 0.0005 { // and shows
 			c.Kinds = append(c.Kinds, kind)
 		}
 	}

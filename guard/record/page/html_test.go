@@ -24,8 +24,8 @@ var pages = []struct {
 
 // The values that were recorded when an episode began and ended.
 var (
-	atBegin = map[string]string{"net.netfilter.nf_conntrack_max": "65536", "net.netfilter.nf_conntrack_buckets": "65536"}
-	atEnd   = map[string]string{"net.netfilter.nf_conntrack_max": "262144", "net.netfilter.nf_conntrack_buckets": "65536"}
+	atBegin = map[string]string{"net.netfilter.nf_conntrack_count": "9000", "net.netfilter.nf_conntrack_max": "65536", "net.netfilter.nf_conntrack_buckets": "65536"}
+	atEnd   = map[string]string{"net.netfilter.nf_conntrack_count": "9001", "net.netfilter.nf_conntrack_max": "262144", "net.netfilter.nf_conntrack_buckets": "65536"}
 )
 
 func reportOf(t *testing.T, g *gateway) *Report {

@@ -229,7 +229,7 @@ func (p *plot) drawLines() {
 	var limit, high, low path
 	last := 0
 	for i, b := range p.series {
-		x, cut := p.u.at(b.from), i == 0 || p.r.series.apart(p.series[i-1], b)
+		x, cut := p.turn(i), i == 0 || p.r.series.apart(p.series[i-1], b)
 		for _, n := range []int{b.limitLow, b.limitHigh, b.limit} {
 			limit.step(x, p.y(float64(n)), cut)
 			cut = false
@@ -249,6 +249,29 @@ func (p *plot) drawLines() {
 	p.labelLines(float64(last))
 }
 
+// turn is where a bucket begins in the line of the limit.
+func (p *plot) turn(i int) float64 {
+	b := p.series[i]
+	if i == 0 || p.r.series.apart(p.series[i-1], b) {
+		return p.u.at(b.from)
+	}
+	return p.u.at(p.r.turned(p.series[i-1].to, b.from))
+}
+
+// turned is when we have changed the limit between two readings, which see it only
+// afterwards; the later of the two if we have not.
+func (r *Report) turned(from, to time.Duration) time.Duration {
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		for _, at := range []time.Duration{c.made, c.since} {
+			if c.Measure == policy.RaiseMax && at > from && at < to {
+				return at
+			}
+		}
+	}
+	return to
+}
+
 // labelLines writes the limit at each of its values, where there is room, and the
 // names of the marks at their end.
 func (p *plot) labelLines(last float64) {
@@ -257,12 +280,10 @@ func (p *plot) labelLines(last float64) {
 		if i > 0 && b.limit == p.series[i-1].limit || b.limit == 0 {
 			continue
 		}
-		x := max(p.u.at(b.from), free)
-		end := p.Right
-		for _, later := range p.series[i:] {
-			if later.limit != b.limit {
-				end = p.u.at(later.from)
-				break
+		x, end := max(p.turn(i), free), p.Right
+		for j := i + 1; j < len(p.series) && end == p.Right; j++ {
+			if p.series[j].limit != b.limit {
+				end = p.turn(j)
 			}
 		}
 		text := policy.Number(b.limit)

@@ -31,5 +31,8 @@ func (r *Report) trouble() (w window, worthwhile bool) {
 	all, bad := r.whole(), r.troubled-r.opened
 	margin := max(bad/4, leastLead)
 	w = window{max(r.opened-margin, 0), min(r.troubled+margin, all.to)}
-	return w, 2*w.span() < all.span()
+	if seen := r.series.within(w.from, w.to); len(seen) > 1 { // so that lines reach both edges
+		w = window{seen[0].from, seen[len(seen)-1].from}
+	}
+	return w, 3*w.span() < all.span()
 }
