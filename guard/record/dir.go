@@ -92,6 +92,15 @@ func (d *dir) list(suffix string) ([]stored, error) {
 	return found, nil
 }
 
+// failed says why the record can't be kept: the same for the same reason, whatever file it
+// was that it came to light by.
+func (d *dir) failed(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
+	return fmt.Errorf("keep the record %s: %w", d.path, err)
+}
+
 func segmentName(seq uint64) string { return fmt.Sprintf("%012d%s", seq, segmentSuffix) }
 
 // seqOf is the number of a segment by its name, 0 for another file.

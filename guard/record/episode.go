@@ -84,7 +84,7 @@ func (e *episodeFile) resume() (last uint64, err error) {
 	}
 	e.base, e.size = c.last, c.behind
 	if err := e.file.Truncate(e.size); err != nil {
-		return 0, fmt.Errorf("keep the record: %w", err)
+		return 0, fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	for _, sp := range c.spans {
 		last = max(last, sp.seq)
@@ -101,7 +101,7 @@ func (e *episodeFile) summarize(u summary) error {
 	}
 	text, err := json.Marshal(u)
 	if err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	return e.frame(append([]byte{kindEpisode}, text...))
 }
@@ -124,7 +124,7 @@ func (e *episodeFile) frame(payload []byte) error {
 		_, err = e.file.WriteAt(frame, e.size)
 	}
 	if err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	e.size += int64(len(frame))
 	return nil
@@ -167,7 +167,7 @@ func (e *episodeFile) addSegment(seq uint64) error {
 func (e *episodeFile) copy(segment io.ReaderAt, size int64) error {
 	n, err := io.Copy(io.NewOffsetWriter(e.file, e.size), io.NewSectionReader(segment, 0, size))
 	if err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	e.size += n
 	return nil
@@ -228,7 +228,7 @@ func (e *episodeFile) fill(was io.ReaderAt, c *contents, u summary) error {
 	if c.end != nil {
 		text, err := json.Marshal(c.end)
 		if err != nil {
-			return fmt.Errorf("keep the record: %w", err)
+			return fmt.Errorf("write %s: %w", e.path(), err)
 		}
 		if err := e.frame(append([]byte{kindValues, lastValues}, text...)); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (e *episodeFile) fill(was io.ReaderAt, c *contents, u summary) error {
 		return err
 	}
 	if err := e.file.Sync(); err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	return nil
 }

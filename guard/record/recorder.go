@@ -22,8 +22,10 @@ const (
 	smallest = 1 << 20
 	// leadIn is how much of what was before is kept of an episode.
 	leadIn = time.Minute
-	// retryEvery is the time between two attempts to write to a disk that has failed.
-	retryEvery = 10 * time.Second
+	// retryAfter is when it is tried again to write to a disk that has failed, and twice as
+	// long after each further failure, up to retryEvery: one that has hardly any room is
+	// not said to be full and not full in turn.
+	retryAfter, retryEvery = 10 * time.Second, 160 * time.Second
 	// mostPending is how much waits for a disk that does not answer.
 	mostPending = 4 << 20
 )
@@ -59,11 +61,13 @@ type Recorder struct {
 	known    int           // largest id of a change in it
 	size     int64         // bytes of it
 	open     bool          // there is one
+	pause    time.Duration // before the newest attempt after a failure, 0 if there was none lately
 	reported uint64        // dropped readings that a segment has told
 	episode  summary       // that is being recorded, the zero one for none
 
 	mu      sync.Mutex
 	pending batch
+	writing bool          // the writer has a batch that is not done
 	broken  bool          // the writer has given up, and waits for a new segment
 	retry   time.Duration // boot clock before which it is not tried again, 0 if to be set
 	dropped uint64        // readings that were not written
@@ -120,6 +124,9 @@ func (r *Recorder) Add(before *policy.State, s *policy.Snapshot, c *policy.Confi
 		return
 	}
 	if r.due(now) {
+		if r.open { // the one before was written to its end
+			r.pause = 0
+		}
 		if err := r.begin(before, s, now); err != nil {
 			r.drop(err)
 			return
@@ -136,12 +143,15 @@ func (r *Recorder) Add(before *policy.State, s *policy.Snapshot, c *policy.Confi
 	r.follow(before, s, now, ds)
 }
 
+// errStalled is that the disk has not answered for thousands of readings.
+var errStalled = errors.New("the disk does not answer")
+
 // ready reports whether readings are taken at present; one that is not is counted.
 func (r *Recorder) ready(now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending.b) > mostPending && !r.broken {
-		r.broken, r.err = true, errors.New("the disk does not take what is written")
+		r.broken, r.err = true, r.writer.dir.failed(errStalled)
 	}
 	if !r.broken {
 		return true
@@ -149,14 +159,15 @@ func (r *Recorder) ready(now time.Duration) bool {
 	r.open, r.episode = false, summary{}
 	switch {
 	case r.retry == 0:
-		r.retry = now + retryEvery
+		r.pause = min(max(2*r.pause, retryAfter), retryEvery)
+		r.retry = now + r.pause
 		fallthrough
-	case now < r.retry || len(r.pending.b) > 0:
+	case now < r.retry || r.writing || !r.pending.empty():
 		r.dropped++
 		return false
 	}
 	r.broken, r.retry = false, 0
-	r.pending.then(func(w *writer) error { return w.settle() })
+	r.pending.then((*writer).beginAnew)
 	return true
 }
 

@@ -62,7 +62,7 @@ func (w *writer) settleEpisode(name string) error {
 // settle adds what is in the ring only.
 func (e *episodeFile) settle(r *Record, u summary) error {
 	if err := e.file.Truncate(e.size); err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	for _, more := range r.files[1:] {
 		if err := e.addSegment(seqOf(more.source.name)); err != nil {

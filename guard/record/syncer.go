@@ -2,13 +2,13 @@ package record
 
 import (
 	"errors"
-	"fmt"
 	"os"
 )
 
 // A syncer waits until files are on the disk, so that the writer needs not.
 type syncer struct {
 	r     *Recorder
+	dir   *dir
 	files chan syncing
 	done  chan struct{}
 }
@@ -18,8 +18,8 @@ type syncing struct {
 	close bool
 }
 
-func newSyncer(r *Recorder) *syncer {
-	s := &syncer{r: r, files: make(chan syncing, 8), done: make(chan struct{})}
+func newSyncer(r *Recorder, d *dir) *syncer {
+	s := &syncer{r: r, dir: d, files: make(chan syncing, 8), done: make(chan struct{})}
 	go s.work()
 	return s
 }
@@ -32,7 +32,7 @@ func (s *syncer) work() {
 			err = errors.Join(err, f.file.Close())
 		}
 		if err != nil && !errors.Is(err, os.ErrClosed) { // given up meanwhile
-			s.r.failed(fmt.Errorf("sync %s: %w", f.file.Name(), err))
+			s.r.failed(s.dir.failed(err))
 		}
 	}
 }

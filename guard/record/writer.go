@@ -20,14 +20,20 @@ type batch struct {
 
 // An op is done when the bytes before it are written.
 type op struct {
-	at int
-	do func(*writer) error
+	at       int
+	readings uint64 // before it
+	do       func(*writer) error
 }
 
-func (b *batch) then(do func(*writer) error) { b.ops = append(b.ops, op{len(b.b), do}) }
+func (b *batch) then(do func(*writer) error) { b.ops = append(b.ops, op{len(b.b), b.readings, do}) }
+
+func (b *batch) empty() bool { return len(b.b) == 0 && len(b.ops) == 0 }
 
 func (b *batch) reset() {
-	b.b, b.readings = b.b[:0], 0
+	if b.readings = 0; cap(b.b) > mostPending/4 { // after a time without a disk
+		b.b = nil
+	}
+	b.b = b.b[:0]
 	clear(b.ops)
 	b.ops = b.ops[:0]
 }
@@ -61,7 +67,7 @@ func newWriter(r *Recorder, d *dir) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{r: r, dir: d, held: held, syncer: newSyncer(r), done: make(chan struct{})}
+	w := &writer{r: r, dir: d, held: held, syncer: newSyncer(r, d), done: make(chan struct{})}
 	if err := w.takeUp(); err != nil {
 		held.Close()
 		return nil, err
@@ -92,11 +98,11 @@ func (w *writer) cutTail(name string) error {
 	}
 	f, err := w.dir.open(name, os.O_WRONLY)
 	if err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("cut off what was half written: %w", err)
 	}
 	defer f.Close()
 	if err := f.Truncate(c.good); err != nil {
-		return fmt.Errorf("keep the record: %w", err)
+		return fmt.Errorf("cut off what was half written: %w", err)
 	}
 	return nil
 }
@@ -112,51 +118,52 @@ func (w *writer) work() {
 			open = false
 		}
 		w.r.mu.Lock()
-		mine, w.r.pending = w.r.pending, mine
+		mine, w.r.pending, w.r.writing = w.r.pending, mine, true
 		w.r.mu.Unlock()
-		w.r.wrote(w.write(&mine), mine.readings)
+		written, err := w.write(&mine)
+		w.r.wrote(mine.readings, written, err)
 		mine.reset()
 	}
-	w.r.wrote(w.leave(), 0)
+	w.r.wrote(0, 0, w.leave())
 }
 
-// wrote tells the loop what came of a batch. What was not written is gone, and what
-// follows can't rest on it.
-func (r *Recorder) wrote(err error, readings uint64) {
+// wrote tells the loop what came of so many readings. What was not written is gone, and
+// what follows can't rest on it.
+func (r *Recorder) wrote(readings, written uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil {
-		if readings > 0 && !r.broken {
-			r.err = nil
+	r.writing = false
+	switch {
+	case err == nil && readings > 0 && !r.broken:
+		r.err = nil
+	case err != nil:
+		r.broken, r.dropped = true, r.dropped+readings-written
+		if !errors.Is(err, errGone) {
+			r.err = err
 		}
-		return
-	}
-	r.broken, r.dropped = true, r.dropped+readings
-	if !errors.Is(err, errGone) {
-		r.err = err
 	}
 }
 
-// write does a batch, or gives up on the first error.
-func (w *writer) write(b *batch) error {
+// write does a batch, or gives up on the first error and says how many readings were
+// written.
+func (w *writer) write(b *batch) (written uint64, err error) {
 	at := 0
 	for _, op := range b.ops {
 		if err := w.append(b.b[at:op.at]); err != nil {
-			return w.abandon(err)
+			return written, w.abandon(err)
 		}
-		if at = op.at; op.do != nil {
-			if err := op.do(w); err != nil {
-				return w.abandon(err)
-			}
+		at, written = op.at, op.readings
+		if err := op.do(w); err != nil {
+			return written, w.abandon(err)
 		}
 	}
 	if err := w.append(b.b[at:]); err != nil {
-		return w.abandon(err)
+		return written, w.abandon(err)
 	}
 	if w.file != nil && time.Since(w.synced) >= syncEvery && w.syncer.offer(w.file) {
 		w.synced = time.Now()
 	}
-	return nil
+	return b.readings, nil
 }
 
 // errGone is that a segment was given up before.
@@ -173,14 +180,20 @@ func (w *writer) append(frames []byte) error {
 	n, err := w.file.WriteAt(frames, w.good)
 	if err != nil {
 		_ = w.file.Truncate(w.good) // what is left of it is taken for torn
-		return fmt.Errorf("keep the record: %w", err)
+		return err
 	}
 	w.good += int64(n)
 	return nil
 }
 
-// abandon gives up the segment and the episode, until the loop begins anew.
+// abandon gives up what is being written, until the loop begins anew.
 func (w *writer) abandon(err error) error {
+	w.giveUp()
+	return w.dir.failed(err)
+}
+
+// giveUp leaves the segment and the episode as they are.
+func (w *writer) giveUp() {
 	if w.file != nil {
 		w.file.Close()
 		if w.file = nil; w.good == 0 {
@@ -191,7 +204,12 @@ func (w *writer) abandon(err error) error {
 		w.episode.file.Close()
 		w.episode = nil
 	}
-	return err
+}
+
+// beginAnew puts in order what a failure has left.
+func (w *writer) beginAnew() error {
+	w.giveUp()
+	return w.settle()
 }
 
 // begin finishes the segment before and makes one. u is the episode that is being
@@ -269,7 +287,7 @@ func (w *writer) leave() error {
 	u.end()
 	err := w.closeEpisode(u)
 	if err != nil {
-		_ = w.abandon(err)
+		err = w.abandon(err)
 	}
 	w.syncer.end()
 	w.held.Close()
