@@ -1,6 +1,10 @@
 package rival
 
-import "testing"
+import (
+	"os"
+	"strconv"
+	"testing"
+)
 
 func TestProcessesThatNameTheKey(t *testing.T) {
 	names := func(pid string) string { return "process " + pid + ", which has nf_conntrack_max in its command line" }
@@ -17,6 +21,7 @@ func TestProcessesThatNameTheKey(t *testing.T) {
 		"systemd-sysctl":   {runs("71", "systemd-sysctl", "/usr/lib/systemd/systemd-sysctl"), []Suspect{{"systemd-sysctl", "process 71, which applies files at this moment", true}}},
 		"sysctl elsewhere": {runs("71", "sysctl", "sysctl", "-n", "kernel.pid_max"), nil},
 		"ours":             {runs("71", "conntrack-guard", "conntrack-guardian", "status", ">nf_conntrack_max"), nil},
+		"ourselves":        {runs(strconv.Itoa(os.Getpid()), "x", "x", "nf_conntrack_max=100000"), nil},
 		"the kernel's":     {tree{"proc/71/comm": "kworker/0:1\n", "proc/71/cmdline": ""}, nil},
 		"gone meanwhile":   {tree{"proc/71/status": ""}, nil},
 		"hostile name":     {runs("71", "e\x1b[2J\nx", "x", "nf_conntrack_max=100000"), []Suspect{{`"e\x1b[2J\nx"`, names("71"), true}}},

@@ -9,9 +9,6 @@ import (
 // 2.23.
 var tunedDirs = []string{"/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned"}
 
-// tunedDepth is how many profiles may include one another.
-const tunedDepth = 8
-
 // tunedProfile is tuned if it runs and its profile sets the value found.
 func tunedProfile(s *search) (all []Suspect) {
 	running := s.named("tuned")
@@ -20,7 +17,7 @@ func tunedProfile(s *search) (all []Suspect) {
 	}
 	p := profile{search: s, values: map[string]setting{}}
 	for name := range strings.FieldsSeq(string(s.read("/etc/tuned/active_profile"))) {
-		p.add(name, 0)
+		p.add(name)
 	}
 	for _, d := range s.drifts {
 		for key, set := range p.values {
@@ -42,15 +39,16 @@ type profile struct {
 	unread bool               // one of them could not be read
 }
 
-// add adds a profile over those that it includes.
-func (p *profile) add(name string, depth int) {
-	if depth == tunedDepth || name != filepath.Base(name) {
+// add adds a profile over those that it includes. Where they include one another, that
+// ends with the files that may be read.
+func (p *profile) add(name string) {
+	if name != filepath.Base(name) {
 		return
 	}
 	for _, dir := range tunedDirs {
 		path := filepath.Join(dir, name, "tuned.conf")
 		if text := p.read(path); text != nil {
-			p.parse(path, string(text), depth)
+			p.parse(path, string(text))
 			return
 		}
 	}
@@ -59,7 +57,7 @@ func (p *profile) add(name string, depth int) {
 
 // parse takes the values of section [sysctl]. What is included is below, wherever the
 // line stands.
-func (p *profile) parse(path, text string, depth int) {
+func (p *profile) parse(path, text string) {
 	section, n := "", 0
 	own := map[string]setting{}
 	for line := range strings.Lines(text) {
@@ -74,7 +72,7 @@ func (p *profile) parse(path, text string, depth int) {
 		case !ok:
 		case section == "[main]" && key == "include":
 			for _, name := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
-				p.add(name, depth+1)
+				p.add(name)
 			}
 		case section == "[sysctl]":
 			// A value with > or < is only written where that is more or less.
