@@ -1,7 +1,9 @@
 package rival
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +22,8 @@ func tunedProfile(s *search) (all []Suspect) {
 		p.add(name)
 	}
 	for _, d := range s.drifts {
-		for key, set := range p.values {
+		for _, key := range slices.Sorted(maps.Keys(p.values)) {
+			set := p.values[key]
 			if match, _ := d.is(key); match && d.reads(set.value) {
 				all = append(all, Suspect{"tuned", running[0].of() + ", " + set.sets(d), true})
 			}
