@@ -3,7 +3,6 @@ package page
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -328,91 +327,4 @@ func (p *plot) drawPeak() {
 		t.Anchor = "end"
 	}
 	p.Peak = t
-}
-
-// barWidth is that of one bar and the space behind it.
-const barWidth = 5
-
-func (p *plot) bars() int { return int(p.u.width / barWidth) }
-
-func (p *plot) lostCells() []cell { return p.r.series.cells(p.u.from, p.u.to, p.bars()) }
-
-// mostLost is what the highest bar stands for.
-func (p *plot) mostLost() (most uint64) {
-	for _, c := range p.lostCells() {
-		most = max(most, c.lost.Sum())
-	}
-	return most
-}
-
-// drawLosses makes the bars, each kind on top of the one before.
-func (p *plot) drawLosses() {
-	most := p.mostLost()
-	if most == 0 {
-		p.LostCaption = "nothing lost"
-		return
-	}
-	top := float64(most) * headroom
-	for _, v := range ticks(top, 2)[1:] {
-		text := policy.Number(int(v))
-		if p.lay.shortNumbers {
-			text = shortNumber(v)
-		}
-		p.Lost = append(p.Lost, tick{p.Left, round(p.LostBottom - v/top*p.lay.lost), text, "end"})
-	}
-	p.LostCaption = fmt.Sprintf("lost in each %s: at most %s", policy.Span(p.u.span()/time.Duration(p.bars())), policy.Number(int(most)))
-	var bars [3]path
-	for _, c := range p.lostCells() {
-		x, y := p.Left+float64(c.at)*barWidth, p.LostBottom
-		for i, lost := range []uint64{c.lost.Drop, c.lost.InsertFailed, c.lost.EarlyDrop} {
-			if lost > 0 {
-				h := max(float64(lost)/top*p.lay.lost, 1.5)
-				bars[i].bar(x, y, barWidth-1, h)
-				y -= h
-			}
-		}
-	}
-	p.Drops, p.Faileds, p.Early = bars[0].String(), bars[1].String(), bars[2].String()
-}
-
-// A path is the d of an SVG path.
-type path struct {
-	strings.Builder
-	x, y float64
-}
-
-// round keeps a drawing short: a tenth of a pixel is not seen.
-func round(f float64) float64 { return math.Round(f*10) / 10 }
-
-func (p *path) move(x, y float64) {
-	p.x, p.y = round(x), round(y)
-	fmt.Fprintf(p, "M%g %g", p.x, p.y)
-}
-
-func (p *path) to(x, y float64) {
-	if x, y = round(x), round(y); x != p.x || y != p.y {
-		fmt.Fprintf(p, "L%g %g", x, y)
-		p.x, p.y = x, y
-	}
-}
-
-// step goes across and then up or down, or begins anew.
-func (p *path) step(x, y float64, anew bool) {
-	if anew {
-		p.move(x, y)
-		return
-	}
-	p.to(x, p.y)
-	p.to(x, y)
-}
-
-// close ends an area at the bottom.
-func (p *path) close(begin, bottom float64) {
-	if p.Len() > 0 {
-		fmt.Fprintf(p, "V%gH%gZ", round(bottom), round(begin))
-	}
-}
-
-func (p *path) bar(x, y, width, height float64) {
-	fmt.Fprintf(p, "M%g %gv%gh%gv%gz", round(x), round(y), -round(height), round(width), round(height))
 }
