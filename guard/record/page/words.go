@@ -33,7 +33,7 @@ func (r *Report) summary() string {
 	done, undone := r.Done()
 	switch {
 	case done > 0:
-		out = append(out, fmt.Sprintf("%s made, %d of them taken back.", plural(done, "change was", "changes were"), undone))
+		out = append(out, fmt.Sprintf("%s made, %s of them taken back.", plural(done, "change was", "changes were"), policy.Number(undone)))
 	case len(r.Advice) > 0:
 		out = append(out, fmt.Sprintf("Nothing was changed; %s advised.", plural(len(r.Advice), "change was", "changes were")))
 	default:
