@@ -134,7 +134,8 @@ func TestMisusedControlCommands(t *testing.T) {
 		{"status", "x"},
 		{"status", "--watch=1ms"},
 		{"status", "--watch=-1s"},
-		{"status", "--check", "--json"}, {"status", "--check", "--watch"},
+		{"status", "--check", "--json"},
+		{"status", "--check", "--watch"},
 	} {
 		if code, _, errs := command(args...); code != program.Misused {
 			t.Errorf("%v: %d, %q", args, code, errs)
@@ -167,18 +168,16 @@ func TestStatusCommand(t *testing.T) {
 	}
 }
 
-// emptyLedger makes a state directory whose ledger has nothing in it.
-func emptyLedger(t *testing.T) string {
+// newLedger makes a state directory with a ledger, which this process holds.
+func newLedger(t *testing.T) (dir string, l *ledger.Ledger) {
 	t.Helper()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	l, err := ledger.Open(dir, "boot")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	t.Cleanup(func() { l.Close() })
+	return dir, l
 }
 
 // rollback asks the daemon that keeps the ledger, and prints what it did as it would have
@@ -186,8 +185,12 @@ func emptyLedger(t *testing.T) string {
 func TestRollbackAsksTheDaemon(t *testing.T) {
 	const before = `[{"id":7,"measure":"raise-max","edits":[{"key":"sysctl:net.netfilter.nf_conntrack_max","before":"65536","after":"131072"}],"state":"undone","boot":"b"}]`
 	d := &fakeDaemon{answer: control.Answer{Message: "done", Changes: json.RawMessage(before)}}
-	d.status.Daemon.StateDir = emptyLedger(t)
+	d.status.Daemon.PID = os.Getpid()
 	socket := d.listen(t)
+	held, l := newLedger(t)
+	if _, err := l.Intend(ledger.Change{Measure: "raise-max", Edits: []ledger.Edit{{Key: "sysctl:x", Before: "1", After: "2"}}}); err != nil {
+		t.Fatal(err)
+	}
 	const said = "change 7 undone: nf_conntrack_max 131,072 → 65,536\n"
 	for _, tc := range []struct {
 		args []string
@@ -195,7 +198,7 @@ func TestRollbackAsksTheDaemon(t *testing.T) {
 	}{
 		{[]string{"7", "9", "7"}, control.Request{Verb: control.Rollback, Changes: []int{7, 9}}},
 		{[]string{"--all", "--force"}, control.Request{Verb: control.Rollback, All: true, Force: true}},
-		{[]string{"--restrictions", "--state-dir", d.status.Daemon.StateDir}, control.Request{Verb: control.Rollback, Restrictions: true}},
+		{[]string{"--restrictions", "--state-dir", held}, control.Request{Verb: control.Rollback, Restrictions: true}},
 	} {
 		d.asked = nil
 		code, out, errs := command(append([]string{"rollback", "--socket", socket}, tc.args...)...)
@@ -211,13 +214,21 @@ func TestRollbackAsksTheDaemon(t *testing.T) {
 		t.Errorf("half of it: %d, %q, %q", code, out, errs)
 	}
 	d.asked = nil
-	for _, args := range [][]string{
-		{"--all", "--socket", socket, "--state-dir", emptyLedger(t)}, // another's ledger
-		{"--all", "--socket", socket + "none", "--state-dir", d.status.Daemon.StateDir},
-	} {
-		code, out, errs := command(append([]string{"rollback"}, args...)...)
-		if code != program.Done || out != nothingLeft(false)+"\n" || errs != "" || len(d.asked) > 0 {
-			t.Errorf("%v: %d, %q, %q, asked for %v", args, code, out, errs, d.asked)
+	free, other := newLedger(t)
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := command("rollback", "--all", "--socket", socket, "--state-dir", free); code != program.Done || out != nothingLeft(false)+"\n" || errs != "" {
+		t.Errorf("a ledger that nobody holds: %d, %q, %q", code, out, errs)
+	}
+	d.status.Daemon.PID++
+	time.Sleep(300 * time.Millisecond) // the status that was given out last is given out again for 200 ms
+	for _, at := range []string{socket, socket + "none"} {
+		if code, out, errs := command("rollback", "--all", "--socket", at, "--state-dir", held); code != program.Failed || out != "" || !strings.Contains(errs, "is held by") {
+			t.Errorf("another's ledger: %d, %q, %q", code, out, errs)
 		}
+	}
+	if len(d.asked) > 0 {
+		t.Errorf("asked for %v", d.asked)
 	}
 }

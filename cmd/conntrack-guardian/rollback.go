@@ -26,8 +26,8 @@ value in force is still the one the guardian wrote. A value that somebody else h
 changed since is left alone. Undoing a change first undoes those made on top of it.
 
 The daemon does it where one listens on the control socket, and this command itself
-otherwise: it needs no daemon and no policy. With --state-dir only a daemon is asked
-whose ledger is there. What the daemon has undone at an operator's word it may do again
+otherwise: it needs no daemon and no policy. With --state-dir a daemon is asked only if
+the ledger there is its own. What the daemon has undone at an operator's word it may do again
 when its policy calls for it; pause keeps it from that.
 
 --restrictions undoes what takes something from the traffic, and keeps what was added
@@ -48,13 +48,12 @@ fail; --force does it all the same.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := control.Request{Verb: control.Rollback, Changes: numbersOf(args), Restrictions: restrictions, All: all, Force: force}
-			changes, asked, err := f.rollbackByDaemon(cmd, r)
-			if !asked {
+			changes, err := f.rollback(cmd, r, func() ([]ledger.Change, error) {
 				wanted := func(c ledger.Change) bool {
 					return all || restrictions && restricts(c) || slices.Contains(args, strconv.Itoa(c.ID))
 				}
-				changes, err = rollback(f.stateDir, args, wanted, force)
-			}
+				return rollback(f.stateDir, args, wanted, force)
+			})
 			if f.json {
 				return errors.Join(err, program.PrintJSON(cmd.OutOrStdout(), append([]ledger.Change{}, changes...)))
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strconv"
 
@@ -23,35 +22,35 @@ func numbersOf(args []string) (numbers []int) {
 	return numbers
 }
 
-// rollbackByDaemon has the daemon undo changes, and returns those that it brought further.
-// It is not asked where none runs, or another than that of the ledger which was named.
-func (f *flags) rollbackByDaemon(cmd *cobra.Command, r control.Request) (changes []ledger.Change, asked bool, err error) {
-	c := f.daemon()
-	if cmd.Flags().Changed("state-dir") && !f.keepsLedger(cmd.Context(), c) {
-		return nil, false, nil
+// rollback has the daemon undo changes, or does it alone. Where a ledger is named, the
+// daemon that holds it is asked and no other.
+func (f *flags) rollback(cmd *cobra.Command, r control.Request, alone func() ([]ledger.Change, error)) ([]ledger.Change, error) {
+	c, ctx := f.daemon(), cmd.Context()
+	if !cmd.Flags().Changed("state-dir") {
+		changes, err := rollbackBy(ctx, c, r)
+		if errors.Is(err, control.ErrNotRunning) {
+			return alone()
+		}
+		return changes, f.explained(err)
 	}
-	a, err := c.Do(cmd.Context(), r)
-	switch {
-	case errors.Is(err, control.ErrNotRunning):
-		return nil, false, nil
-	case err != nil:
-		return nil, true, f.explained(err)
+	changes, err := alone()
+	var held *ledger.HeldError
+	if !errors.As(err, &held) {
+		return changes, err
 	}
-	changes, err = changesOf(a)
-	return changes, true, errors.Join(err, failures(a))
+	if s, no := c.Status(ctx); no != nil || s.Daemon.PID != held.PID {
+		return nil, err
+	}
+	changes, err = rollbackBy(ctx, c, r)
+	return changes, f.explained(err)
 }
 
-// keepsLedger reports whether the daemon's ledger is that of the state directory. One that
-// gives no answer keeps the ledger locked if it is.
-func (f *flags) keepsLedger(ctx context.Context, c *control.Client) bool {
-	s, err := c.Status(ctx)
+// rollbackBy has the daemon undo changes, and returns those that it brought further.
+func rollbackBy(ctx context.Context, c *control.Client, r control.Request) ([]ledger.Change, error) {
+	a, err := c.Do(ctx, r)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	theirs, err := os.Stat(s.Daemon.StateDir)
-	if err != nil {
-		return false
-	}
-	ours, err := os.Stat(f.stateDir)
-	return err == nil && os.SameFile(ours, theirs)
+	changes, err := changesOf(a)
+	return changes, errors.Join(err, failures(a))
 }

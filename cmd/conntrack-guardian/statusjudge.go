@@ -99,12 +99,11 @@ func due(s *control.Status) (list []control.Advice) {
 
 // plainly says what a cause means for the table.
 var plainly = map[policy.Cause]string{
-	policy.TableFilling: "the table is filling",
-	policy.TableFull:    "the table is full",
-	policy.SNATPorts:    "no source port is left for SNAT",
-	policy.HashChains:   "the hash chains are too long",
-	policy.MemoryShort:  "there is no memory for entries",
-	policy.Unknown:      "packets are dropped and the reason is not known",
+	policy.TableFull:   "the table is full",
+	policy.SNATPorts:   "no source port is left for SNAT",
+	policy.HashChains:  "the hash chains are too long",
+	policy.MemoryShort: "there is no memory for entries",
+	policy.Unknown:     "packets are dropped and the reason is not known",
 }
 
 // trouble says what is wrong with the table now.
@@ -113,8 +112,10 @@ func trouble(s *control.Status) string {
 	if !ok {
 		text = string(s.Cause)
 	}
-	if t := s.Table.TimeToFull; t != nil && s.Cause == policy.TableFilling {
-		text += ", full in " + secondsText(*t)
+	if t := s.Table.TimeToFull; s.Cause == policy.TableFilling {
+		if text = "the table is nearly full"; t != nil {
+			text = "the table is filling, full in " + secondsText(*t)
+		}
 	}
 	words := []string{string(s.Cause)}
 	if s.Pattern != policy.NoPattern {

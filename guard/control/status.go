@@ -52,7 +52,6 @@ type Process struct {
 	Version   string    `json:"version"`
 	Since     time.Time `json:"since"`
 	Namespace string    `json:"namespace,omitempty"` // path of the guarded network namespace, empty for its own
-	StateDir  string    `json:"state_dir,omitempty"` // absolute path of the ledger's directory
 }
 
 // Paused is a pause.
