@@ -55,7 +55,7 @@ func (g *Guard) answerDone(d policy.Decision, c ledger.Change, err error) {
 		return
 	}
 	changes, err := json.Marshal([]ledger.Change{c})
-	p.answer(&control.Answer{Message: fmt.Sprintf("change %d made: %s", c.ID, act(d)), Changes: changes}, err)
+	p.answer(&control.Answer{Message: fmt.Sprintf("change %d made: %s", c.ID, Act(d)), Changes: changes}, err)
 }
 
 // answerRefused answers approvals that the newest reading speaks against, and those that

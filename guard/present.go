@@ -75,7 +75,7 @@ func (g *Guard) advice() (list []control.Advice) {
 			d.Terms = &a.Terms
 		}
 		list = append(list, control.Advice{
-			ID: a.ID, Measure: a.Measure, About: about(d), Text: act(d), Reason: a.Reason, Since: g.wall(a.Since), Due: g.state.Due(&a),
+			ID: a.ID, Measure: a.Measure, About: about(d), Text: Act(d), Reason: a.Reason, Since: g.wall(a.Since), Due: g.state.Due(&a),
 		})
 	}
 	return list
@@ -187,5 +187,5 @@ func done(c ledger.Change) string {
 	if d.From, d.To = before, after; !ok {
 		return fmt.Sprintf("%s of %d values", c.Measure, len(c.Edits))
 	}
-	return act(d)
+	return Act(d)
 }

@@ -82,7 +82,7 @@ func (g *Guard) reportDecision(d policy.Decision) {
 }
 
 func (g *Guard) reportDone(d policy.Decision, c ledger.Change) {
-	message := fmt.Sprintf("change %d: %s: %s", c.ID, act(d), d.Reason)
+	message := fmt.Sprintf("change %d: %s: %s", c.ID, Act(d), d.Reason)
 	if d.ApprovedBy != "" {
 		message += "; approved by " + d.ApprovedBy
 	}

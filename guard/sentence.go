@@ -15,13 +15,13 @@ func Sentence(d policy.Decision) string {
 	case policy.Open, policy.Diagnose:
 		return fmt.Sprintf("%s: %s", Diagnosis(d.Cause, d.Pattern, d.Confidence), d.Reason)
 	case policy.Do:
-		return fmt.Sprintf("%s: %s", act(d), d.Reason)
+		return fmt.Sprintf("%s: %s", Act(d), d.Reason)
 	case policy.Advised:
-		return fmt.Sprintf("advice %s: %s: %s", d.ID, act(d), d.Reason)
+		return fmt.Sprintf("advice %s: %s: %s", d.ID, Act(d), d.Reason)
 	case policy.Observed:
-		return fmt.Sprintf("observed only: %s: %s", act(d), d.Reason)
+		return fmt.Sprintf("observed only: %s: %s", Act(d), d.Reason)
 	case policy.Undo:
-		return fmt.Sprintf("undo change %d: %s: %s", d.Change, act(d), d.Reason)
+		return fmt.Sprintf("undo change %d: %s: %s", d.Change, Act(d), d.Reason)
 	case policy.Judge:
 		return fmt.Sprintf("change %d %s: %s", d.Change, d.Outcome, d.Reason)
 	case policy.Yield:
@@ -47,8 +47,8 @@ func Diagnosis(c policy.Cause, p policy.Pattern, confidence float64) string {
 	return fmt.Sprintf("%s (%s)", c, sure)
 }
 
-// act says what a decision does.
-func act(d policy.Decision) string {
+// Act says what a decision does, without why.
+func Act(d policy.Decision) string {
 	if d.Terms != nil {
 		l := leaseOf(d, "")
 		if d.To < d.From {
@@ -118,7 +118,7 @@ func back(c ledger.Change) string {
 		if d.From, d.To = after, before; !ok {
 			return ""
 		}
-		return act(d)
+		return Act(d)
 	}
 	if d.Timeouts = timeoutsOf(c.Ours(), true); d.Timeouts == nil {
 		return ""

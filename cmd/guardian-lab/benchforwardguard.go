@@ -14,7 +14,6 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
-	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
@@ -106,7 +105,7 @@ func watchOver(ctx context.Context, f guardFlags) (r watchReport, err error) {
 	if f.condition != noCensus {
 		g.Scout = looks
 	}
-	if err := g.Run(ctx, notifier, nil, func() (config.File, error) { return config.File{}, nil }); err != nil {
+	if err := g.Run(ctx, notifier, guard.Inputs{}); err != nil {
 		return r, err
 	}
 	return watchReport{append(ticks.marks, mark()), looks.marks}, firstOf(ticks.err, looks.err)

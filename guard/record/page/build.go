@@ -200,7 +200,7 @@ func (b *builder) hear(d policy.Decision, at time.Duration) {
 	case policy.Do:
 		r.troubled = at
 	case policy.Advised, policy.Observed:
-		r.Advice = append(r.Advice, Advice{r.wall(at), d.ID, d.Measure, what(d), d.Reason, d.Verb == policy.Observed, at})
+		r.Advice = append(r.Advice, Advice{r.wall(at), d.ID, d.Measure, guard.Act(d), d.Reason, d.Verb == policy.Observed, at})
 		r.troubled = at
 	case policy.Close:
 		if d.Episode == r.ID {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
@@ -145,13 +144,7 @@ func whatOf(c policy.Change) string {
 			d.Timeouts = append(d.Timeouts, policy.TimeoutChange{Name: policy.Timeout(t).String(), From: e.Before, To: e.After})
 		}
 	}
-	return what(d)
-}
-
-// what says what a decision does, without its reason.
-func what(d policy.Decision) string {
-	d.Verb, d.Reason = policy.Do, ""
-	return strings.TrimSuffix(guard.Sentence(d), ": ")
+	return guard.Act(d)
 }
 
 // sourceText writes a prefix, a single address without its length.
