@@ -203,13 +203,14 @@ var savings = []saving{
 }
 
 // text is a policy, or a part of one, that tells it is that of edit i. That of edit 5
-// has two mistakes.
+// has two mistakes. A half of any has one, too: where a machine halts between two halves
+// for longer than quiet, patience is left.
 func text(i int) string {
 	more := fmt.Sprintf("\nraise_max.ceiling = %d\n", 1000+i)
 	if i == broken {
 		more = "\nraise_max.ceilin = 1\nmode = 'axt'\n"
 	}
-	return "version = 1\n" + strings.Repeat("# and so on\n", 100) + more
+	return strings.Repeat("# and so on\n", 100) + "version = 1\n" + more
 }
 
 const edits, broken = 10, 5
