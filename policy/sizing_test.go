@@ -337,6 +337,10 @@ func TestPools(t *testing.T) {
 			[]PoolUse{{a, x, 80, "tcp", 99, 20_000, 20_099}},
 			[]SizedPool{{Dst: x, Port: 80, Proto: "tcp", Addresses: 1, Needed: 1, Used: 99, AtPeak: 198, Ports: 64512}},
 		},
+		"the ports of clients are no range": {
+			[]PoolUse{{a, x, 80, "tcp", 15_000, 32_768, 60_999}},
+			[]SizedPool{{Dst: x, Port: 80, Proto: "tcp", Addresses: 1, Needed: 1, Used: 15_000, AtPeak: 30_000, Ports: 64512}},
+		},
 		"none": {nil, []SizedPool{}},
 	} {
 		in := sized(weekOf(10, []int32{100_000}))
@@ -366,6 +370,10 @@ func TestQuietHour(t *testing.T) {
 	if z.Pools[0].AtPeak != 10_000 || len(z.Notes) != 1 || !strings.HasPrefix(z.Notes[0], "The census is of a quiet hour (24,000 entries") {
 		t.Errorf("%+v, %q", z.Pools, z.Notes)
 	}
+	in.Table = 25_000
+	if z := size(t, in); z.Pools[0].AtPeak != 40_000 || len(z.Notes) != 0 {
+		t.Errorf("%+v, %q", z.Pools, z.Notes)
+	}
 }
 
 func TestUntracked(t *testing.T) {
@@ -387,6 +395,12 @@ func TestUntracked(t *testing.T) {
 		t.Errorf("%q", got[0].Rules)
 	}
 	if !strings.HasPrefix(got[1].Reason, "It is the gateway itself. 4,000 of 50,000 entries (8 %)") || !strings.Contains(got[0].TradeOff, "open at the change") {
+		t.Errorf("%+v", got)
+	}
+	for port := range uint16(7) {
+		in.Services = append(in.Services, ServiceUse{netip.MustParseAddr("10.0.0.3"), port, "tcp", 600 + int(port), false})
+	}
+	if got := size(t, in).Untracked; len(got) != 5 || got[4].Entries != 604 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"golang.org/x/tools/txtar"
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
@@ -336,6 +337,90 @@ func TestAdviseUsage(t *testing.T) {
 		if code == program.Done || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s%s", args, code, stdout, stderr)
 		}
+	}
+}
+
+// What the command line says is what is looked at.
+func TestAdviseOptions(t *testing.T) {
+	for args, want := range map[string]census.Options{
+		"":                                {Namespace: "/run/netns/gw", Sample: 20_000, CPU: 0.25},
+		"--full":                          {Namespace: "/run/netns/gw", CPU: 0.25},
+		"--sample 77 --namespace /n":      {Namespace: "/n", Sample: 77, CPU: 0.25},
+		"--namespace=":                    {Sample: 20_000, CPU: 0.25},
+		"--policy broken.toml":            {Sample: 20_000, CPU: 0.5},
+		"--policy broken.toml --headroom": {},
+	} {
+		stateWith(t, 0, busyWeek...)
+		const text = "version = 1\nnamespace = \"/run/netns/gw\"\n[census]\ncpu = 0.25\n"
+		if err := errors.Join(os.WriteFile("guardian.toml", []byte(text), 0o600), os.WriteFile("broken.toml", []byte("vershun = 1\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		var got census.Options
+		code, _, stderr := runAdvise(func(f *survey) { gatewayFound(f); got = f.options }, strings.Fields(args)...)
+		if strings.HasSuffix(args, "--headroom") {
+			if code != program.Misused {
+				t.Errorf("%s: exit code %d", args, code)
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || code != program.Done {
+			t.Errorf("%s: exit code %d, %s (-want +got):\n%s", args, code, stderr, diff)
+		}
+		if strings.Contains(args, "broken") != strings.Contains(stderr, "broken.toml:1:1: ") {
+			t.Errorf("%s: %s", args, stderr)
+		}
+	}
+}
+
+// Services that may be worth a rule are those with a share, of protocols that a rule can
+// match, and not too many of them at once.
+func TestBusyServices(t *testing.T) {
+	service := func(addr, proto string, port uint16, share float64) census.Service {
+		return census.Service{Addr: netip.MustParseAddr(addr), Port: port, Proto: proto, Figure: census.Figure{Share: share}}
+	}
+	dns, log := service("10.0.0.1", "udp", 53, 0.2), service("2001:db8::1", "tcp", 514, 0.005)
+	r := census.Report{Services: []census.Service{dns, service("10.0.0.2", "icmp", 2048, 0.1), log, service("10.0.0.3", "tcp", 80, 0.0049)}}
+	got := busyServices(&r)
+	if len(got) != 2 || got[0] != dns || got[1] != log {
+		t.Fatalf("%+v", got)
+	}
+	flows := flowsTo(got)
+	if f := flows[1]; f.From[0].String() != "::/0" || f.To[0].String() != "2001:db8::1/128" || f.Proto != unix.IPPROTO_TCP || f.Ports[0] != (policy.Ports{Low: 514, High: 514}) || f.Name != "1" || f.Mode == policy.Off {
+		t.Errorf("%+v", f)
+	}
+	if f := flows[0]; f.From[0].String() != "0.0.0.0/0" || f.To[0].String() != "10.0.0.1/32" {
+		t.Errorf("%+v", f)
+	}
+	r.Services = slices.Repeat([]census.Service{dns}, 30)
+	if got := busyServices(&r); len(got) != 20 {
+		t.Errorf("%d at once", len(got))
+	}
+}
+
+func TestIsOwn(t *testing.T) {
+	known := []policy.Allowed{
+		{Prefix: netip.MustParsePrefix("10.0.0.9/32"), Why: "name server"}, {Prefix: netip.MustParsePrefix("10.0.0.1/32"), Why: "own address", Own: true},
+	}
+	for addr, want := range map[string]bool{"10.0.0.1": true, "10.0.0.9": false, "10.0.0.2": false} {
+		if isOwn(netip.MustParseAddr(addr), known) != want {
+			t.Errorf("%s: want %v", addr, want)
+		}
+	}
+}
+
+// A file that comes about while others are written stays.
+func TestSizingFileOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := os.WriteFile(filepath.Join(dir, "mine"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeIn(root, sizingFile{"mine", "ours"}, false); !errors.Is(err, fs.ErrExist) || string(read(t, filepath.Join(dir, "mine"))) != "mine" {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -38,25 +39,22 @@ func untranslated(ctx context.Context, r *census.Report, namespace string, c pol
 		return nil, err
 	}
 	allowed, err := sense.NewAllowlist(namespace).Read(ctx, c)
-	own := func(a netip.Addr) bool {
-		for _, p := range allowed {
-			if p.Own && p.Prefix.Contains(a) {
-				return true
-			}
-		}
-		return false
-	}
 	var uses []policy.ServiceUse
 	for _, s := range sights {
 		i, _ := strconv.Atoi(s.Flow) // as flowsTo has named it
 		if to := candidates[i]; s.NAT == "" {
-			uses = append(uses, policy.ServiceUse{Addr: to.Addr, Port: to.Port, Proto: to.Proto, Entries: s.Seen, Own: own(to.Addr)})
+			uses = append(uses, policy.ServiceUse{Addr: to.Addr, Port: to.Port, Proto: to.Proto, Entries: s.Seen, Own: isOwn(to.Addr, allowed)})
 		}
 	}
 	if err != nil {
 		err = fmt.Errorf("which of them are the gateway's own: %w", err)
 	}
 	return uses, err
+}
+
+// isOwn reports whether an address is the gateway's own.
+func isOwn(a netip.Addr, known []policy.Allowed) bool {
+	return slices.ContainsFunc(known, func(k policy.Allowed) bool { return k.Own && k.Prefix.Contains(a) })
 }
 
 // busyServices are those that may be worth a rule.
