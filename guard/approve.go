@@ -30,6 +30,10 @@ func (g *Guard) approve(r control.Request, answer func(*control.Answer, error)) 
 		answer(nil, &control.Refusal{Code: control.Blocked, Message: r.ID + " is being approved already"})
 		return
 	}
+	if !g.state.Knows(r.ID) {
+		answer(nil, &control.Refusal{Code: control.NotFound, Message: r.ID + " is not done: there is no such advice"})
+		return
+	}
 	g.approvals = append(g.approvals, &pending{Approval: policy.Approval{ID: r.ID, By: r.By, At: g.Clock()}, answer: answer})
 	g.soon = true
 }
@@ -65,7 +69,7 @@ func (g *Guard) answerRefused(decisions []policy.Decision, now time.Duration) {
 		p.decided = slices.ContainsFunc(decisions, func(d policy.Decision) bool { return d.ID == p.ID && d.Verb == policy.Do })
 		why, final := "it could not be begun in time", false
 		if !p.decided {
-			why, final = g.state.Refusal(p.Approval)
+			why, final = g.state.Refusal(&g.snapshot, p.Approval)
 		}
 		if !final && now-p.At < approvalPatience {
 			continue

@@ -78,7 +78,8 @@ type Guard struct {
 	scouting  scouting
 	walking   walking
 	leasing   leasing
-	pruning   errand // of Prune
+	pruning   errand                  // of Prune
+	stopPrune context.CancelCauseFunc // ends it
 	loosening loosening
 	accusing  accusing
 	living    context.Context // ends when the daemon stops, for the scout and the walk
@@ -95,7 +96,8 @@ type Guard struct {
 	reload    reloading
 	approvals []*pending
 	paused    paused
-	soon      bool // the next reading is wanted at once
+	soon      bool          // the next reading is wanted at once
+	ticked    time.Duration // when the newest was taken
 	hour      hour
 	started   time.Time // wall clock
 	recalled  recalled
@@ -169,6 +171,7 @@ func (g *Guard) settle(recover func() ([]ledger.Change, error)) {
 // known to have no conntrack yet.
 func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	now := g.Clock()
+	g.ticked = now
 	if err := g.Sensor.Read(&g.snapshot); err != nil {
 		g.reportBlind(err)
 		g.refuseAll(g.blind)

@@ -35,6 +35,10 @@ func (g *Guard) pause(r control.Request) (*control.Answer, error) {
 	p.Text = fmt.Sprintf("paused by %s until %s", r.By, clock(until))
 	note := g.keepPause(p)
 	g.paused, g.soon = p, true
+	g.haltWalk(errPaused) // what has begun ends, too
+	if g.pruning.away() {
+		g.stopPrune(errPaused)
+	}
 	message := "nothing is changed until " + clock(until)
 	g.log(journald.LevelNotice, eventPaused, fmt.Sprintf("paused by %s: %s", r.By, message), slog.String("BY", r.By), slog.Time("UNTIL", until))
 	return &control.Answer{Message: message, Until: &until, Lines: note}, nil

@@ -23,7 +23,7 @@ func plan(d policy.Decision, namespace string) (ledger.Change, error) {
 		Episode:   d.Episode,
 		Cause:     string(d.Cause),
 		Reason:    d.Reason,
-		Namespace: namespace, ApprovedBy: d.ApprovedBy,
+		Namespace: namespace, ApprovedBy: d.ApprovedBy, Replaces: d.Replaces,
 		Edits: edits,
 	}
 	if d.Measure == policy.ShortenTimeouts || d.Terms != nil {

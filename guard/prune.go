@@ -35,12 +35,15 @@ func (g *Guard) prune(d policy.Decision) error {
 	if _, err := g.Actions.Walking(d.Change, false); err != nil {
 		return err
 	}
-	ctx, namespace, source := g.living, g.Namespace, d.Terms.Source
+	ctx, stop := context.WithCancelCause(g.living)
+	g.stopPrune = stop
+	namespace, source := g.Namespace, d.Terms.Source
 	g.pruning.send(func() (takeIn func()) {
 		var p pruned
 		begun := time.Now()
 		p.deleted, p.err = g.Prune(ctx, namespace, source)
 		p.took = time.Since(begun)
+		stop(nil)
 		return func() { g.endPrune(d, p) }
 	})
 	return nil
@@ -58,9 +61,9 @@ func (g *Guard) awaitPrune() {
 }
 
 // endPrune records and reports. One that failed counts as done: the next step of the
-// escalation does not wait for it.
+// escalation does not wait for it. One that was halted is begun again when it may be.
 func (g *Guard) endPrune(d policy.Decision, p pruned) {
-	w := ledger.Walk{Done: true, Took: p.took.Seconds(), Classes: []ledger.Count{{Class: unreplied, Deleted: p.deleted}}}
+	w := ledger.Walk{Done: !errors.Is(p.err, errPaused), Took: p.took.Seconds(), Classes: []ledger.Count{{Class: unreplied, Deleted: p.deleted}}}
 	if p.err != nil {
 		w.Note = p.err.Error()
 	}
@@ -68,7 +71,7 @@ func (g *Guard) endPrune(d policy.Decision, p pruned) {
 	if err == nil {
 		err = p.err
 	}
-	if errors.Is(err, errStopping) {
+	if errors.Is(err, errStopping) || errors.Is(err, errPaused) {
 		return
 	}
 	if err != nil {

@@ -48,7 +48,7 @@ func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 func recall(c ledger.Change, namespace string) (p policy.Change, ok bool) {
 	p = policy.Change{
 		ID: c.ID, Measure: policy.Measure(c.Measure), State: stateOf(c.State), Episode: c.Episode, Cause: policy.Cause(c.Cause),
-		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome), ApprovedBy: c.ApprovedBy, RolledBack: actions.RolledBack(c),
+		Made: c.Made, At: c.Since, Outcome: policy.Outcome(c.Outcome), ApprovedBy: c.ApprovedBy, RolledBack: actions.RolledBack(c), Replaces: c.Replaces,
 	}
 	switch p.Measure {
 	case policy.ShortenTimeouts:

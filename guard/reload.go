@@ -19,6 +19,7 @@ type reloading struct {
 	waiting  []asked   // for the errand, in order
 	order    uint64    // of the newest taken in
 	at       time.Time // wall clock when the policy in force was put in force
+	err      error     // what came of the newest
 	problems []string  // why the file as it is now was refused, empty when it was not
 }
 
@@ -70,9 +71,14 @@ func (g *Guard) reloadFor(answer func(*control.Answer, error)) {
 func (g *Guard) take(l watch.Loaded) error {
 	r := &g.reload
 	if l.Order < r.order {
-		return nil // a newer one has come before it
+		return r.err // of the newer one that has come before it
 	}
 	r.order = l.Order
+	r.err = g.admit(l)
+	return r.err
+}
+
+func (g *Guard) admit(l watch.Loaded) error {
 	err := l.Err
 	if err == nil && l.File.Namespace != g.Namespace {
 		err = fmt.Errorf("%s: namespace: %q is guarded and %q is wanted: restart to change it", g.Source(), g.Namespace, l.File.Namespace)
@@ -86,6 +92,7 @@ func (g *Guard) take(l watch.Loaded) error {
 	}
 	// From here nothing can fail.
 	g.Config = l.File.Policy
+	r := &g.reload
 	g.Hash, r.at, r.problems = l.File.Hash, time.Now(), nil
 	g.bound()
 	g.renew() // what the policy does not have any more is over before it decides

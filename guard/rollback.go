@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/conntrack-guardian/conntrack-guardian/actions"
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
@@ -53,7 +54,7 @@ func (g *Guard) rollBack(r control.Request) (*control.Answer, error) {
 	}
 	g.soon = true
 	text, err := json.Marshal(moved)
-	return &control.Answer{Message: g.rolledBackText(len(moved), len(failed)), Changes: text, Failed: failed}, err
+	return &control.Answer{Message: g.rolledBackText(moved, len(failed)), Changes: text, Failed: failed}, err
 }
 
 // named checks that each id is that of a change in force.
@@ -74,16 +75,31 @@ func wanted(r control.Request, c ledger.Change) bool {
 	return r.All || r.Restrictions && (isShortening(c) || isLease(c)) || slices.Contains(r.Changes, c.ID)
 }
 
-func (g *Guard) rolledBackText(n, failed int) string {
+// rolledBackText sums up what came of a rollback.
+func (g *Guard) rolledBackText(moved []ledger.Change, failed int) string {
+	undone, others := 0, 0
+	for _, c := range moved {
+		switch c.State {
+		case ledger.Undone:
+			undone++
+		case ledger.Yielded:
+			others++
+		}
+	}
+	var parts []string
 	switch {
-	case n == 0 && failed > 0:
-		return "nothing was taken back"
-	case n == 0:
-		return "nothing of that is in force"
+	case undone > 0:
+		parts = append(parts, changesText(undone)+" taken back")
+	case len(moved) > 0 || failed > 0:
+		parts = append(parts, "nothing was taken back")
+	default:
+		parts = append(parts, "nothing of that is in force")
 	}
-	text := fmt.Sprintf("%s taken back", changesText(n))
-	if g.Config.Mode == policy.Act {
-		text += fmt.Sprintf("; the guardian keeps off them for %s (yield_for)", policy.Span(g.Config.Watch.YieldFor))
+	if others > 0 {
+		parts = append(parts, changesText(others)+" left as somebody else has made it since")
 	}
-	return text
+	if undone > 0 && g.Config.Mode == policy.Act {
+		parts = append(parts, fmt.Sprintf("the guardian keeps off for %s (yield_for)", policy.Span(g.Config.Watch.YieldFor)))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -48,7 +48,7 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, in Inputs) error {
 			timer.Reset(n.within(pause))
 		}
 		if g.soon {
-			timer.Reset(0)
+			timer.Reset(max(policy.MinPause-(g.Clock()-g.ticked), 0))
 		}
 	}
 }

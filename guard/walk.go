@@ -43,6 +43,7 @@ var (
 	errHalted    = errors.New("timeouts are changed again")
 	errUnwatched = errors.New("the table can't be read")
 	errReloaded  = errors.New("the policy is another now")
+	errPaused    = errors.New("an operator wants nothing changed now")
 )
 
 // errLost is a walk that was halted and does not end.

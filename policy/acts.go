@@ -35,7 +35,7 @@ func actsOf(s *Snapshot, c *Config, now time.Duration) (a acts) {
 		a.of[i].Allowed = allowed
 	}
 	for i := range s.Changes {
-		if ch := &s.Changes[i]; now-ch.Made < time.Hour {
+		if ch := &s.Changes[i]; now-ch.Made < time.Hour && ch.Replaces == 0 {
 			a.done(ch.Measure, ch.ApprovedBy)
 		}
 	}

@@ -27,9 +27,9 @@ type Advice struct {
 	said bool // under the policy in force
 }
 
-// maxAdvice is how much advice is kept. Beyond it what has not been wanted for longest is
-// forgotten.
-const maxAdvice = 32
+// maxAdvice is how much advice is kept: all that can be wanted at once. Beyond it what has
+// not been wanted for longest is forgotten.
+const maxAdvice = MaxLimited + maxFlows + 3
 
 // wish decides about what a measure wants at this reading. It is done in mode act as often
 // as the policy allows, and in mode advise where an operator has approved it; what is not
@@ -138,35 +138,37 @@ func (st *State) Due(a *Advice) bool {
 	case a.ID == "" || a.Verb == Do || a.Episode != st.Episode.Name:
 		return false
 	case a.Measure == LimitSource:
-		return a.Wanted >= st.asked
+		return a.Wanted >= st.asked && st.Now.ofSources()
 	}
 	return a.Wanted == st.learned
 }
 
 // Knows reports whether there has been such advice lately.
-func (st *State) Knows(id string) bool {
-	return slices.ContainsFunc(st.Advice[:], func(a Advice) bool { return a.ID == id && id != "" })
+func (st *State) Knows(id string) bool { return st.known(id) != nil }
+
+func (st *State) known(id string) *Advice {
+	for i := range st.Advice {
+		if a := &st.Advice[i]; a.ID == id && id != "" {
+			return a
+		}
+	}
+	return nil
 }
 
 // Refusal says why an approval has not led to an act, after a snapshot with it. Where it is
 // not final the next snapshots may tell more: it takes a fresh census, or a look at a flow.
-func (st *State) Refusal(ap Approval) (why string, final bool) {
-	var a *Advice
-	for i := range st.Advice {
-		if k := &st.Advice[i]; k.ID == ap.ID {
-			a = k
-		}
-	}
+func (st *State) Refusal(s *Snapshot, ap Approval) (why string, final bool) {
+	a := st.known(ap.ID)
 	switch {
 	case a == nil:
 		return "there is no such advice", true
 	case a.Verb == Do:
-		return "it has been done", true
+		return "it has been done" + st.since(s, a), true
 	case a.Episode != st.Episode.Name:
 		return "the trouble that it was for is over", true
-	case st.Due(a) && a.Verb == Observed:
+	case a.Wanted == st.learned && a.Verb == Observed:
 		return fmt.Sprintf("%s is in mode observe: approval is for what is advised", a.Measure), true
-	case st.Due(a) && a.Obstacle != "":
+	case a.Wanted == st.learned && a.Obstacle != "":
 		return a.Obstacle, true
 	case a.Measure == LimitSource && st.Now.Census.At <= ap.At:
 		return "there is no fresh census that tells whether it is still right", false
@@ -176,6 +178,27 @@ func (st *State) Refusal(ap Approval) (why string, final bool) {
 		return "it is not known whether the flow may bypass tracking now", false
 	}
 	return "it is not wanted any more: " + st.Now.figures(), true
+}
+
+// since says what has become of what was done, empty where it is in force.
+func (st *State) since(s *Snapshot, a *Advice) string {
+	for _, ch := range slices.Backward(s.Changes) {
+		if ch.Measure != a.Measure || ch.Terms.whom() != a.Terms.whom() || !st.thisPhase(ch) {
+			continue
+		}
+		switch {
+		case ch.RolledBack:
+			return " and rolled back by hand"
+		case ch.State == Undone:
+			return " and taken back"
+		case ch.State == Yielded:
+			return ", and somebody else has changed it since"
+		case ch.State == Failed:
+			return " in vain: the kernel refused it"
+		}
+		break
+	}
+	return ""
 }
 
 // hurry is when the newest approval was given that takes a fresh census, 0 without one.

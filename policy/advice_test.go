@@ -67,7 +67,7 @@ func TestApprove(t *testing.T) {
 	if len(done) != 1 || done[0].ID != a.ID || done[0].ApprovedBy != "alice" {
 		t.Fatalf("decided %+v", ds)
 	}
-	if why, final := m.st.Refusal(m.s.Approved[0]); !final || why != "it has been done" {
+	if why, final := m.st.Refusal(&m.s, m.s.Approved[0]); !final || why != "it has been done" {
 		t.Errorf("approved again: %q", why)
 	}
 	// More of the same trouble is another matter.
@@ -100,7 +100,7 @@ func TestApproveStale(t *testing.T) {
 		tc.set(m, &ap)
 		m.s.Approved = []Approval{ap}
 		ds := m.step(500*time.Millisecond, m.want, Counters{})
-		why, final := m.st.Refusal(ap)
+		why, final := m.st.Refusal(&m.s, ap)
 		if len(which(ds, Do, RaiseMax)) != 0 || !final || !strings.HasPrefix(why, tc.want) {
 			t.Errorf("%s: %q (final %v), want %q; decided %v", name, why, final, tc.want, ds)
 		}
@@ -148,7 +148,7 @@ func TestApproveLimit(t *testing.T) {
 			}
 			return
 		}
-		if why, final := m.st.Refusal(m.s.Approved[0]); final {
+		if why, final := m.st.Refusal(&m.s, m.s.Approved[0]); final {
 			t.Fatalf("refused: %s", why)
 		}
 	}
@@ -178,7 +178,7 @@ func TestApproveLimitOfTheInnocent(t *testing.T) {
 			t.Fatalf("limited: %v", ds)
 		}
 	}
-	if why, final := m.st.Refusal(ap); !final || !strings.Contains(why, "newest census no longer speaks for it") {
+	if why, final := m.st.Refusal(&m.s, ap); !final || !strings.Contains(why, "newest census no longer speaks for it") {
 		t.Errorf("%q, final %v", why, final)
 	}
 }

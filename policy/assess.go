@@ -94,9 +94,10 @@ func seconds(f float64) time.Duration {
 	return time.Duration(f * float64(time.Second))
 }
 
-// The pause between two readings stays within these.
+// The pause between two readings stays within these. Readings that follow each other
+// faster tell more of chance than of the traffic.
 const (
-	minPause = 100 * time.Millisecond
+	MinPause = 100 * time.Millisecond
 	maxPause = time.Second
 )
 
@@ -109,5 +110,5 @@ func Pause(s *Snapshot, c *Config) time.Duration {
 		return maxPause
 	}
 	room := float64(max(s.Max-s.Count, 0))
-	return min(max(seconds(room/c.Watch.WorstFillRate/2), minPause), maxPause)
+	return min(max(seconds(room/c.Watch.WorstFillRate/2), MinPause), maxPause)
 }

@@ -143,7 +143,7 @@ func bypasses(s *Snapshot, name string) bool {
 // restsFlow reports whether a flow must wait: it was refused by the kernel, or somebody
 // else has ended it lately.
 func restsFlow(s *Snapshot, f *Flow, yieldFor, now time.Duration) bool {
-	var of Snapshot
+	of := Snapshot{Approved: s.Approved}
 	for _, ch := range s.Changes {
 		if ch.Terms.Flow == f.Name {
 			of.Changes = append(of.Changes, ch)

@@ -57,7 +57,10 @@ type Decision struct {
 	// ApprovedBy is who approved it, empty where the policy did (Do).
 	ApprovedBy string `json:"approved_by,omitempty"`
 
-	Change  int     `json:"change,omitempty"` // id of the change judged, undone or yielded
+	Change int `json:"change,omitempty"` // id of the change judged, undone or yielded
+	// Replaces is the id of the lease that is made again on other terms (Do).
+	Replaces int `json:"replaces,omitempty"`
+
 	Outcome Outcome `json:"outcome,omitempty"`
 	Reason  string  `json:"reason"`
 

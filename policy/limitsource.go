@@ -48,10 +48,8 @@ func (st *State) escalate(s *Snapshot, c *Config, now time.Duration) (out []Deci
 		still := fmt.Sprintf("%s still holds %s of the table, limited for %s", h.text(), h.Share.text(), Span(now-ch.Made))
 		switch {
 		case ch.Walk.Done && allowed(s, c, ch.Terms.Source, Dropped) == "" && since >= 2*step && a.Census.At > st.pruned && m.Escalation == DropAll:
-			d := st.lease(ch.Terms.Source, Dropped, c, still)
-			d.ID, d.ApprovedBy = st.idOf(s, &d), ch.ApprovedBy
-			out = append(out, d)
-		case since >= step && ch.Walk == (Walk{}):
+			out = append(out, st.wish(s, Act, st.lease(ch.Terms.Source, Dropped, c, still), now)...)
+		case since >= step && !ch.Walk.Done && !ch.Walk.Running:
 			d := st.decision(Prune, still).about(ch)
 			d.Terms = &ch.Terms
 			out, st.pruned = append(out, d), a.Census.At

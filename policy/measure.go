@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // stack returns the open changes of a measure, oldest first. Each rests on the
 // one before it: its Before is the other's After.
@@ -23,7 +27,8 @@ const (
 )
 
 // resting reports whether a measure must wait: it acted a moment ago, was refused, was
-// yielded to somebody else or rolled back by an operator.
+// yielded to somebody else or rolled back by an operator. Where an operator approves it now
+// it does not wait for the kernel to think better of it.
 func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
 	backoff := firstBackoff
 	rests := false
@@ -37,10 +42,15 @@ func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool
 			backoff = firstBackoff
 			continue
 		}
-		rests = rests || since < backoff
+		rests = rests || since < backoff && !s.insists(m)
 		backoff = min(2*backoff, lastBackoff)
 	}
 	return rests
+}
+
+// insists reports whether an operator approves something of a measure at this reading.
+func (s *Snapshot) insists(m Measure) bool {
+	return slices.ContainsFunc(s.Approved, func(a Approval) bool { return strings.HasPrefix(a.ID, string(m)+"-") })
 }
 
 // useless reports whether the measure has failed to help in this phase of the

@@ -95,11 +95,16 @@ func holdOf(s *Snapshot, c *Config, ch Change) time.Duration {
 	for _, before := range s.Changes {
 		lately := ch.Made-before.Made < 4*most
 		if before.Measure == LimitSource && before.State == Undone && before.ID < ch.ID && lately &&
-			before.Terms.Source == ch.Terms.Source && before.After == ch.After {
+			before.Terms.Source == ch.Terms.Source && before.After == ch.After && !replaced(s, before.ID) {
 			hold = min(2*hold, most)
 		}
 	}
 	return hold
+}
+
+// replaced reports whether a lease was made again on other terms.
+func replaced(s *Snapshot, change int) bool {
+	return slices.ContainsFunc(s.Changes, func(ch Change) bool { return ch.Replaces == change })
 }
 
 // end takes a lease back.
@@ -118,7 +123,7 @@ func (st *State) replace(s *Snapshot, ch Change, terms Terms) []Decision {
 		return out
 	}
 	d := st.decision(Do, otherTerms).about(ch)
-	d.Change, d.To, d.Terms, d.ApprovedBy = 0, ch.After, &terms, ch.ApprovedBy
+	d.Change, d.Replaces, d.To, d.Terms, d.ApprovedBy = 0, ch.ID, ch.After, &terms, ch.ApprovedBy
 	d.ID = st.idOf(s, &d)
 	return append(out, d)
 }

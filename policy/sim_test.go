@@ -96,7 +96,7 @@ func (m *sim) carryOut(d Decision) {
 	case Do:
 		c := Change{
 			ID: len(m.changes) + 1, Measure: d.Measure, State: Applied, Episode: d.Episode, Cause: d.Cause,
-			Before: d.From, After: d.To, At: m.now, Made: m.now, ApprovedBy: d.ApprovedBy,
+			Before: d.From, After: d.To, At: m.now, Made: m.now, ApprovedBy: d.ApprovedBy, Replaces: d.Replaces,
 		}
 		if d.Terms != nil {
 			c.Terms = *d.Terms

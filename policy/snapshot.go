@@ -108,6 +108,7 @@ type Change struct {
 	// RolledBack that an operator has taken it back.
 	ApprovedBy string
 	RolledBack bool
+	Replaces   int // id of the lease that it has made again on other terms, 0 for none
 	// Made is when the change was made, and At when it reached its present state, on the
 	// boot clock.
 	Made, At time.Duration

@@ -51,6 +51,7 @@ type Change struct {
 	Edits     []Edit `json:"edits"`
 	// ApprovedBy is the operator who approved this change, empty where the policy did.
 	ApprovedBy string `json:"approved_by,omitempty"`
+	Replaces   int    `json:"replaces,omitempty"` // identifier of the lease that this one makes again on other terms
 
 	// What follows is folded from the records.
 
