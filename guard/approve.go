@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,20 +13,25 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// approvalPatience is how long an approval waits for what it takes to decide: a fresh
+// An approval waits at least so long, and at most, for what it takes to decide: a fresh
 // census, a look at a flow, a walk that must end first.
-const approvalPatience = 10 * time.Second
+const approvalPatience, longestPatience = 10 * time.Second, 25 * time.Second
+
+// patience is how long an approval may have to wait for a census.
+func (g *Guard) patience() time.Duration {
+	return min(approvalPatience+g.Config.Census.Takes(), longestPatience)
+}
 
 // A pending approval is neither done nor refused yet.
 type pending struct {
 	policy.Approval
-	decided bool // the policy has decided to act on it
-	answer  func(*control.Answer, error)
+	ctx    context.Context // ends when nobody waits for it any more
+	answer func(*control.Answer, error)
 }
 
 // approve puts an operator's word before the policy with the next reading, which is taken
 // at once.
-func (g *Guard) approve(r control.Request, answer func(*control.Answer, error)) {
+func (g *Guard) approve(ctx context.Context, r control.Request, answer func(*control.Answer, error)) {
 	if slices.ContainsFunc(g.approvals, func(p *pending) bool { return p.ID == r.ID }) {
 		answer(nil, &control.Refusal{Code: control.Blocked, Message: r.ID + " is being approved already"})
 		return
@@ -34,12 +40,13 @@ func (g *Guard) approve(r control.Request, answer func(*control.Answer, error)) 
 		answer(nil, &control.Refusal{Code: control.NotFound, Message: r.ID + " is not done: there is no such advice"})
 		return
 	}
-	g.approvals = append(g.approvals, &pending{Approval: policy.Approval{ID: r.ID, By: r.By, At: g.Clock()}, answer: answer})
+	g.approvals = append(g.approvals, &pending{Approval: policy.Approval{ID: r.ID, By: r.By, At: g.Clock()}, ctx: ctx, answer: answer})
 	g.soon = true
 }
 
 // approved is what operators have approved, for the policy.
 func (g *Guard) approved() (list []policy.Approval) {
+	g.approvals = slices.DeleteFunc(g.approvals, func(p *pending) bool { return p.ctx.Err() != nil })
 	for _, p := range g.approvals {
 		list = append(list, p.Approval)
 	}
@@ -66,12 +73,12 @@ func (g *Guard) answerDone(d policy.Decision, c ledger.Change, err error) {
 // have waited for too long. A policy that was not asked is no reason.
 func (g *Guard) answerRefused(decisions []policy.Decision, now time.Duration) {
 	for _, p := range slices.Clone(g.approvals) {
-		p.decided = slices.ContainsFunc(decisions, func(d policy.Decision) bool { return d.ID == p.ID && d.Verb == policy.Do })
+		decided := slices.ContainsFunc(decisions, func(d policy.Decision) bool { return d.ID == p.ID && d.Verb == policy.Do })
 		why, final := "it could not be begun in time", false
-		if !p.decided {
+		if !decided {
 			why, final = g.state.Refusal(&g.snapshot, p.Approval)
 		}
-		if !final && now-p.At < approvalPatience {
+		if !final && now-p.At < g.patience() {
 			continue
 		}
 		g.approvals = slices.DeleteFunc(g.approvals, func(q *pending) bool { return q == p })

@@ -42,7 +42,7 @@ func (d *Desk) Status(ctx context.Context) (*control.Status, error) {
 func (d *Desk) Do(ctx context.Context, r control.Request) (*control.Answer, error) {
 	back := make(chan reply, 1) // so that the loop never waits
 	err := d.ask(ctx, func(g *Guard) {
-		g.serve(r, func(a *control.Answer, err error) { back <- reply{a, err} })
+		g.serve(ctx, r, func(a *control.Answer, err error) { back <- reply{a, err} })
 	})
 	if err != nil {
 		return nil, err
@@ -67,13 +67,14 @@ func (d *Desk) ask(ctx context.Context, do func(*Guard)) error {
 	}
 }
 
-// serve carries out a request. The answer may come with a later reading.
-func (g *Guard) serve(r control.Request, answer func(*control.Answer, error)) {
+// serve carries out a request. The answer may come with a later reading; who has gone by
+// then, which ends ctx, asks for nothing any more.
+func (g *Guard) serve(ctx context.Context, r control.Request, answer func(*control.Answer, error)) {
 	switch r.Verb {
 	case control.Approve:
-		g.approve(r, answer)
+		g.approve(ctx, r, answer)
 	case control.Rollback:
-		answer(g.rollBack(r))
+		g.rollBack(ctx, r, answer)
 	case control.Reload:
 		g.reloadFor(answer)
 	case control.Pause:

@@ -28,7 +28,7 @@ func (o *office) ask(r control.Request) (*control.Answer, error) {
 	o.t.Helper()
 	r.By = "alice (uid 1000)"
 	n := len(o.got)
-	o.serve(r, func(a *control.Answer, err error) { o.got, o.err = append(o.got, a), append(o.err, err) })
+	o.serve(o.t.Context(), r, func(a *control.Answer, err error) { o.got, o.err = append(o.got, a), append(o.err, err) })
 	for range 200 {
 		if len(o.got) > n {
 			return o.got[n], o.err[n]

@@ -19,6 +19,7 @@ func (g *Guard) carryOut(d policy.Decision, now time.Duration) {
 	case act == nil:
 		g.reportDecision(d)
 	case now < g.failed[attempted(d)].retry:
+	case d.Verb == policy.Undo && d.Measure == policy.Bypass && g.loosening.away(): // likewise
 	case disturbs(d) && !g.haltWalk(errHalted): // the next reading says what is wanted then
 	default:
 		g.remember(d, act(d), now)

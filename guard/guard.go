@@ -72,6 +72,8 @@ type Guard struct {
 	Desk *Desk
 	// Record keeps every reading, nil for nobody.
 	Record Recorder
+	// NoRecord is why there is none although the policy wants one.
+	NoRecord error
 	// StateDir is where what was learned of the table is kept, empty for nowhere.
 	StateDir string
 
@@ -82,6 +84,7 @@ type Guard struct {
 	stopPrune context.CancelCauseFunc // ends it
 	loosening loosening
 	accusing  accusing
+	later     []func()        // what operators want that must wait for an errand
 	living    context.Context // ends when the daemon stops, for the scout and the walk
 	leave     func()
 	saved     time.Duration // when the baseline was saved
@@ -148,7 +151,9 @@ func (g *Guard) Start() {
 	}
 	g.settle(g.Actions.Recover)
 	g.forgetWalks()
-	g.liftElsewhere(g.Clock())
+	if g.pausing(g.Clock()) == "" {
+		g.liftElsewhere(g.Clock())
+	}
 }
 
 // settle reports changes that were found open and have come further.
@@ -184,6 +189,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	g.pruning.meet()
 	g.loosening.meet()
 	g.meetSuspects()
+	g.resumeLater()
 	g.snapshot.Changes = g.changes()
 	g.readLeases(now)
 	g.snapshot.Unable, g.snapshot.Paused, g.snapshot.Approved = g.unable, g.pausing(now), g.approved()

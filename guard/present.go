@@ -39,8 +39,11 @@ func (g *Guard) status() *control.Status {
 	if g.paused != (paused{}) {
 		s.Paused = &control.Paused{Until: g.wall(g.paused.Until), By: g.paused.By}
 	}
-	if g.Record != nil {
+	switch {
+	case g.Record != nil:
 		s.Record = &control.Record{Error: g.unrecorded}
+	case g.NoRecord != nil:
+		s.Record = &control.Record{Error: g.NoRecord.Error()}
 	}
 	s.Advice, s.Active, s.Yielded, s.Recent = g.advice(), g.inForce(now), g.yielded(now), g.recent()
 	return s

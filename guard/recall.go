@@ -20,12 +20,12 @@ const closedKept = policy.MaxActs
 func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 	var out []policy.Change
 	level := 0 // of the open change before
-	older := map[string]int{}
+	older := map[kind]int{}
 	for _, c := range all {
-		older[c.Measure]++
+		older[kindOf(c)]++
 	}
 	for _, c := range all {
-		older[c.Measure]--
+		older[kindOf(c)]--
 		p, ok := recall(c, namespace)
 		if !ok || c.Boot != boot {
 			continue
@@ -36,12 +36,21 @@ func Recall(all []ledger.Change, boot, namespace string) []policy.Change {
 				level = p.After
 			}
 		}
-		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || p.RolledBack || older[c.Measure] < closedKept {
+		if p.State == policy.Applied || len(c.Yielded) > 0 || p.State == policy.Yielded || p.RolledBack || older[kindOf(c)] < closedKept {
 			out = append(out, p)
 		}
 	}
 	return out
 }
+
+// A kind of changes is forgotten by itself: those that are not counted as acts must not
+// take the place of those that are.
+type kind struct {
+	measure string
+	counted bool
+}
+
+func kindOf(c ledger.Change) kind { return kind{c.Measure, c.ApprovedBy == "" && c.Replaces == 0} }
 
 // recall translates one change. One that is not about a number is none of the
 // policy's business, and left out.

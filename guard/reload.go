@@ -16,7 +16,8 @@ import (
 type reloading struct {
 	errand             // the file is being read because somebody asked
 	again    bool      // somebody has asked since
-	waiting  []asked   // for the errand, in order
+	waiting  []asked   // for the next errand, in order
+	telling  []asked   // for the one under way
 	order    uint64    // of the newest taken in
 	at       time.Time // wall clock when the policy in force was put in force
 	err      error     // what came of the newest
@@ -40,20 +41,25 @@ func (g *Guard) reread(tell asked) {
 
 func (g *Guard) fetch() {
 	r := &g.reload
-	waiting, load := r.waiting, g.Load
-	r.waiting, r.again = nil, false
+	load := g.Load
+	r.telling, r.waiting, r.again = r.waiting, nil, false
 	r.send(func() (takeIn func()) {
 		loaded := load()
 		return func() {
-			err := g.take(loaded)
-			for _, tell := range waiting {
-				tell(err)
-			}
+			r.tell(g.take(loaded))
 			if r.again {
 				g.fetch()
 			}
 		}
 	})
+}
+
+// tell answers those for whom the file was read.
+func (r *reloading) tell(err error) {
+	for _, tell := range r.telling {
+		tell(err)
+	}
+	r.telling = nil
 }
 
 // reloadFor reads the policy file for an operator.

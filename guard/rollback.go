@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,18 +14,55 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-// rollBack takes back what an operator names, newest first. The policy keeps off it then,
-// as off what somebody else has changed.
-func (g *Guard) rollBack(r control.Request) (*control.Answer, error) {
+// rollBack takes back what an operator names, once what is under way with it has ended.
+func (g *Guard) rollBack(ctx context.Context, r control.Request, answer func(*control.Answer, error)) {
 	if g.NoLedger != nil {
-		return nil, &control.Refusal{Code: control.Blocked, Message: "there is no ledger: " + g.NoLedger.Error()}
+		answer(nil, &control.Refusal{Code: control.Blocked, Message: "there is no ledger: " + g.NoLedger.Error()})
+		return
 	}
 	if err := g.named(r.Changes); err != nil {
-		return nil, err
+		answer(nil, err)
+		return
 	}
-	if err := g.awaitWalk(errHalted); err != nil {
-		return nil, &control.Refusal{Code: control.Blocked, Message: err.Error()}
+	if g.mustWait(r) {
+		g.soon = true
+		g.later = append(g.later, func() {
+			if ctx.Err() == nil {
+				g.rollBack(ctx, r, answer)
+			}
+		})
+		return
 	}
+	answer(g.takeBack(r))
+}
+
+// mustWait reports whether work is under way with what an operator wants back: a walk over
+// the entries of timeouts, which is halted, or a look after the connections of a flow.
+func (g *Guard) mustWait(r control.Request) bool {
+	for _, c := range g.Actions.Open() {
+		switch {
+		case !wanted(r, c):
+		case isShortening(c) && !g.haltWalk(errHalted):
+			return true
+		case c.Measure == string(policy.Bypass) && g.loosening.away():
+			return true
+		}
+	}
+	return false
+}
+
+// resumeLater goes on with what had to wait.
+func (g *Guard) resumeLater() {
+	later := g.later
+	g.later = nil
+	for _, again := range later {
+		again()
+	}
+}
+
+// takeBack takes back what an operator names, newest first. The policy keeps off it then,
+// as off what somebody else has changed.
+func (g *Guard) takeBack(r control.Request) (*control.Answer, error) {
 	undo := g.Actions.Undo
 	if r.Force {
 		undo = g.Actions.UndoForced
@@ -98,7 +136,7 @@ func (g *Guard) rolledBackText(moved []ledger.Change, failed int) string {
 	if others > 0 {
 		parts = append(parts, changesText(others)+" left as somebody else has made it since")
 	}
-	if undone > 0 && g.Config.Mode == policy.Act {
+	if undone > 0 && g.Config.Mode > policy.Observe {
 		parts = append(parts, fmt.Sprintf("the guardian keeps off for %s (yield_for)", policy.Span(g.Config.Watch.YieldFor)))
 	}
 	return strings.Join(parts, "; ")

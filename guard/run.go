@@ -56,7 +56,8 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, in Inputs) error {
 // finish ends the work of the loop.
 func (g *Guard) finish(n *Notifier) {
 	n.stopping()
-	g.refuseAll("the daemon is stopping")
+	g.refuseAll(errStopping.Error())
+	g.reload.tell(errStopping)
 	g.liftAll()
 	g.dismiss()
 	g.awaitSuspects()

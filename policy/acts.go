@@ -53,10 +53,10 @@ func (a *acts) done(m Measure, approvedBy string) {
 // exhausted says why no more may be done of a measure in this hour, empty if it may.
 func (a *acts) exhausted(m Measure) string {
 	if t := a.of[m.slot()]; t.Used >= t.Allowed {
-		return fmt.Sprintf("%s was done %d times in the last hour, as often as the policy allows", m, t.Used)
+		return fmt.Sprintf("acts of %s in the last hour: %d, as many as the policy allows", m, t.Used)
 	}
 	if t := a.all; t.Used >= t.Allowed {
-		return fmt.Sprintf("%d changes were made in the last hour, as many as the policy allows", t.Used)
+		return fmt.Sprintf("acts in the last hour: %d, as many as the policy allows", t.Used)
 	}
 	return ""
 }

@@ -205,7 +205,7 @@ func (st *State) since(s *Snapshot, a *Advice) string {
 func (st *State) hurry(s *Snapshot) (at time.Duration) {
 	for _, ap := range s.Approved {
 		for i := range st.Advice {
-			if a := &st.Advice[i]; a.ID == ap.ID && a.Measure == LimitSource && a.Verb != Do {
+			if a := &st.Advice[i]; a.ID == ap.ID && a.Measure == LimitSource && a.Verb != Do && a.Episode == st.Episode.Name {
 				at = max(at, ap.At)
 			}
 		}

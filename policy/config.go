@@ -115,11 +115,11 @@ const entryTime = 5 * time.Microsecond
 // stale is the age from which a census says nothing of the present. Its age counts
 // from its beginning, and a large one of a small share of a CPU takes minutes.
 func (c *CensusConfig) stale() time.Duration {
-	return 2*c.Every + 10*time.Second + c.takes()
+	return 2*c.Every + 10*time.Second + c.Takes()
 }
 
-// takes is how long a census takes.
-func (c *CensusConfig) takes() time.Duration {
+// Takes is how long a census takes.
+func (c *CensusConfig) Takes() time.Duration {
 	return time.Duration(float64(c.Sample) * float64(entryTime) / c.CPU)
 }
 

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -30,6 +29,7 @@ type State struct {
 	ranked   time.Duration   // when the census was begun that was last asked for offenders
 	asked    time.Duration   // when it was asked
 	acts     acts            // at the newest reading
+	paused   bool            // at the newest reading: nothing is taken back but what the policy forbids
 	rush     time.Duration   // a census begun after it is wanted at once, 0 for none
 	pruned   time.Duration   // when the census was begun that last had entries of a source deleted
 	// fast are the sources that made connections steadily then.
@@ -50,7 +50,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	}
 	st.history.push(&s, c.Watch.Window, now)
 	st.heed(&s, now)
-	st.acts, st.rush = actsOf(&s, &c, now), st.hurry(&s)
+	st.acts, st.rush, st.paused = actsOf(&s, &c, now), st.hurry(&s), s.Paused != ""
 	st.Now, st.unsure = assess(&st.history, &s, &c, now), false
 	st.explain(&s, &c, now)
 	st.learn(&s, &c, now)
@@ -75,11 +75,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	out = append(out, st.shortenTimeouts(&s, &c, now, limit)...)
 	st.tidy(&s)
 	out = append(out, st.limitSource(&s, &c, now)...)
-	out = append(out, st.bypass(&s, &c, now)...)
-	if s.Paused != "" {
-		out = slices.DeleteFunc(out, func(d Decision) bool { return d.Verb == Undo || d.Verb == Prune })
-	}
-	return st, out
+	return st, append(out, st.bypass(&s, &c, now)...)
 }
 
 // learn adds the reading to the baseline, for the time since the one before.

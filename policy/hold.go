@@ -9,7 +9,8 @@ func (st *State) HoldLeft(s *Snapshot, c *Config, ch Change) (left time.Duration
 	if ch.State != Applied || clock.change != ch.ID || clock.since >= st.learned {
 		return 0, false
 	}
-	return max(hold-(st.learned-clock.since), 0), true
+	left = hold - (st.learned - clock.since)
+	return max(left, 0), left > 0
 }
 
 // holdClock is the clock of a change's undo condition, and for how long that must hold.

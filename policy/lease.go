@@ -104,6 +104,8 @@ func (st *State) wellFor(ch Change, well bool, now time.Duration) time.Duration 
 		return 0
 	case clock.change == 0 || !well:
 		*clock = calm{ch.ID, now}
+	case st.paused:
+		return 0
 	}
 	return now - clock.since
 }

@@ -116,7 +116,7 @@ func (st *State) deepest(open []Change, hold, now time.Duration, well func(Chang
 		if clock.change != c.ID || !well(c) {
 			*clock = calm{c.ID, now}
 		}
-		if !found && well(c) && now-clock.since >= hold {
+		if !found && !st.paused && well(c) && now-clock.since >= hold {
 			lowest, found = c, true
 		}
 	}

@@ -33,7 +33,7 @@ func (st *State) limitOffenders(s *Snapshot, c *Config, now time.Duration) []Dec
 		return nil
 	}
 	st.ranked, st.asked = a.Census.At, now
-	if !a.ofSources() || a.age > c.Census.takes()+pursuit { // it tells of another time
+	if !a.ofSources() || a.age > c.Census.Takes()+pursuit { // it tells of another time
 		st.fast, st.hog = [MaxLimited]prefix{}, prefix{}
 		return nil
 	}

@@ -102,7 +102,7 @@ func (st *State) lowerMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 // the table does not need.
 func aboveCeiling(open []Change, s *Snapshot, c *Config) (lowest Change, found bool) {
 	for _, ch := range open {
-		if ch.After > c.RaiseMax.Ceiling && float64(s.Count)*(1+margin) <= float64(ch.Before) {
+		if ch.After > c.RaiseMax.Ceiling && s.Count <= roomFor(ch.Before, c) {
 			return ch, true
 		}
 	}

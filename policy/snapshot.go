@@ -45,7 +45,8 @@ type Snapshot struct {
 	Approved []Approval
 
 	// Paused says that an operator wants nothing changed for a while, until when and who,
-	// empty while nobody does.
+	// empty while nobody does. What the policy no longer allows is taken back all the same:
+	// the operator wants that, too.
 	Paused string
 
 	// Unable says why no change can be made at present (the ledger can't be

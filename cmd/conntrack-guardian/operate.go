@@ -25,6 +25,7 @@ type operation struct {
 	watcher  *watch.Watcher
 	server   *control.Server
 	recorder *record.Recorder // nil where none is kept
+	log      *slog.Logger
 }
 
 // operate gives a guard its operators. The policy is that in force.
@@ -33,12 +34,13 @@ func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("%w ([control] group, policy from %s)", err, f.source(policy))
 	}
-	op := &operation{}
+	op := &operation{log: log}
 	g.Desk = guard.NewDesk()
 	if op.server, err = control.Listen(f.socket, g.Desk, access, log); err != nil {
 		return nil, err
 	}
 	if op.recorder, err = openRecord(f.stateDir, policy); err != nil {
+		g.NoRecord = err
 		log.Warn("readings are not recorded: " + err.Error())
 	} else if op.recorder != nil {
 		g.Record = op.recorder
@@ -62,6 +64,9 @@ func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*
 		if err != nil {
 			return fmt.Errorf("[control] of the policy: %w", err)
 		}
+		if next.Record != inForce.Record {
+			log.Info("the new [record] of the policy counts from the next start of the daemon")
+		}
 		inForce = next
 		return nil
 	}
@@ -75,7 +80,7 @@ func (op *operation) close() {
 		errs = append(errs, op.recorder.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
-		slog.Warn("at the end: " + err.Error())
+		op.log.Warn("at the end: " + err.Error())
 	}
 }
 

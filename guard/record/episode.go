@@ -17,7 +17,10 @@ type episodeFile struct {
 	file *os.File
 	name string
 	size int64
-	base *summary // of before a restart, nil if there was nothing
+	// first is the segment that the file begins with, unless base has another: what there
+	// was before a restart, nil for nothing.
+	first uint64
+	base  *summary
 }
 
 // open begins the file of an episode with the segments of the lead-in, or goes on with it
@@ -37,9 +40,9 @@ func (w *writer) open(u summary, now time.Duration) error {
 		return err
 	}
 	leads := w.leads(last, now)
-	u.First = w.seq
+	w.episode.first = w.seq
 	if len(leads) > 0 {
-		u.First = leads[0]
+		w.episode.first = leads[0]
 	}
 	if err := w.values(firstValues); err != nil {
 		return err
@@ -96,7 +99,7 @@ func (e *episodeFile) path() string { return e.w.dir.full(e.name) }
 
 // summarize writes what is known of the episode by now.
 func (e *episodeFile) summarize(u summary) error {
-	if e.base != nil {
+	if u.First = e.first; e.base != nil {
 		u = e.base.plus(u)
 	}
 	text, err := json.Marshal(u)

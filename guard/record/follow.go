@@ -161,14 +161,17 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 }
 
 // start begins an episode's file. What is written of one before ends. Changes that were
-// known at the reading before are no news: an episode that goes on is seen one reading
-// after it does.
+// known at the reading before are no news, since an episode that goes on is seen one
+// reading after it does; of one that an earlier run has left, those that it has counted.
 func (r *Recorder) start(id string, s *policy.Snapshot, now time.Duration) {
 	if r.episode.ID != "" {
 		r.close()
 	}
 	r.episode = startSummary(id, s, now)
-	r.episode.Newest, r.episode.Since = r.known, r.last
+	if r.episode.Newest, r.episode.Since = r.known, r.last; id == r.left.ID {
+		r.episode.Newest, r.episode.Since = r.left.Newest, r.left.Since
+		r.left = summary{}
+	}
 	sum := r.episode
 	r.then(func(w *writer) error { return w.open(sum, now) })
 }

@@ -64,6 +64,7 @@ type Recorder struct {
 	pause    time.Duration // before the newest attempt after a failure, 0 if there was none lately
 	reported uint64        // dropped readings that a segment has told
 	episode  summary       // that is being recorded, the zero one for none
+	left     summary       // by an earlier run, until it is taken up
 
 	mu      sync.Mutex
 	pending batch
@@ -99,7 +100,7 @@ func Open(path string, o Options) (*Recorder, error) {
 		d.root.Close()
 		return nil, err
 	}
-	r.seq = r.writer.newest
+	r.seq, r.left = r.writer.newest, r.writer.left
 	go r.writer.work()
 	return r, nil
 }

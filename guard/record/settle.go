@@ -37,7 +37,10 @@ func (w *writer) settleEpisode(name string) error {
 		return err
 	case c.last == nil && len(c.spans) == 0:
 		return w.dir.remove(name) // it had just begun
-	case c.last == nil || c.last.Complete:
+	case c.last == nil:
+		return nil
+	case c.last.Complete:
+		w.left = *c.last
 		return nil
 	}
 	r, u, err := openEpisode(w.dir.path, c)
@@ -48,7 +51,7 @@ func (w *writer) settleEpisode(name string) error {
 	if err != nil {
 		return err
 	}
-	e := &episodeFile{w: w, file: f, name: name, size: c.behind}
+	e := &episodeFile{w: w, file: f, name: name, size: c.behind, first: u.First}
 	w.episode = e // its room is not made by removing it
 	defer func() { w.episode = nil }()
 	if err := e.settle(r, u); err != nil {
@@ -56,6 +59,7 @@ func (w *writer) settleEpisode(name string) error {
 		return err
 	}
 	w.syncer.last(e.file)
+	w.left = u
 	return nil
 }
 

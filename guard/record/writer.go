@@ -52,6 +52,7 @@ type writer struct {
 	newest  uint64   // number of the newest segment there has been
 	synced  time.Time
 	frames  framer
+	left    summary      // of the newest episode that was found
 	lately  []begun      // the newest segments of this run, oldest first
 	episode *episodeFile // that is being written, nil for none
 }
