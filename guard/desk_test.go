@@ -115,69 +115,6 @@ func TestApproveInVain(t *testing.T) {
 
 func (o *office) blinded(err error) { o.gateway.err = err }
 
-// While paused nothing changes in either direction, and a restart of the daemon changes
-// nothing about that.
-func TestPause(t *testing.T) {
-	o := &office{gateway: newGateway(t)}
-	o.StateDir = o.dir
-	o.run(10*time.Second, 1000)
-	a, err := o.ask(control.Request{Verb: control.Pause, For: time.Hour})
-	if err != nil || a.Until == nil || len(a.Lines) != 0 || !strings.HasPrefix(a.Message, "nothing is changed until ") {
-		t.Fatalf("%+v, %v", a, err)
-	}
-	o.run(8*time.Second, 60_000)
-	o.wantMax(65536)
-	if s := o.status(); s.Paused == nil || s.Paused.By != "alice (uid 1000)" || !strings.Contains(o.Status(), "paused by alice (uid 1000) until") {
-		t.Errorf("%+v, %q", s.Paused, o.Status())
-	}
-	o.kill()
-	o.start()
-	o.StateDir = o.dir
-	o.recallPause()
-	o.run(5*time.Second, 60_000)
-	o.wantMax(65536)
-	if _, err := o.ask(control.Request{Verb: control.Resume}); err != nil {
-		t.Fatal(err)
-	}
-	o.run(5*time.Second, 60_000)
-	if o.value("net.netfilter.nf_conntrack_max") == 65536 {
-		t.Error("nothing is done after the pause")
-	}
-	o.refusal(control.Request{Verb: control.Resume}, control.Blocked, "no pause")
-	o.kill()
-	o.start()
-	o.StateDir = o.dir
-	o.recallPause()
-	if o.paused != (paused{}) {
-		t.Errorf("a pause that was ended is back: %+v", o.paused)
-	}
-}
-
-// A pause ends by itself, and none is recalled that is damaged, over, or of another boot.
-func TestPauseEnds(t *testing.T) {
-	o := &office{gateway: newGateway(t)}
-	o.StateDir = o.dir
-	if _, err := o.ask(control.Request{Verb: control.Pause, For: time.Minute}); err != nil {
-		t.Fatal(err)
-	}
-	o.run(2*time.Minute, 1000)
-	o.wantLines(eventResumed, 1)
-	for name, text := range map[string]string{
-		"damaged":      `{"boot":`,
-		"over":         `{"boot":"` + thisBoot + `","until":1,"by":"x","text":"y"}`,
-		"another boot": `{"boot":"99999999-2222-3333-4444-555555555555","until":3600000000000,"by":"x","text":"y"}`,
-		"for ever":     `{"boot":"` + thisBoot + `","until":9000000000000000000,"by":"x","text":"y"}`,
-		"no time":      `{"boot":"` + thisBoot + `","until":-1}`,
-	} {
-		if err := writeState(o.dir, pauseFile, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		if o.recallPause(); o.paused != (paused{}) {
-			t.Errorf("%s: %+v", name, o.paused)
-		}
-	}
-}
-
 func TestRollBack(t *testing.T) {
 	o := &office{gateway: newGateway(t)}
 	o.run(10*time.Second, 1000)

@@ -36,6 +36,9 @@ func (g *Guard) do(d policy.Decision) error {
 		g.answerDone(d, change, err)
 		return err
 	case change.State == ledger.Applied:
+		if g.Remember != nil {
+			g.Remember()
+		}
 		g.reportDone(d, change)
 		g.loosen(d, change)
 		g.answerDone(d, change, nil)

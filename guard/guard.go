@@ -60,8 +60,10 @@ type Guard struct {
 	// Loosen looks after the connections that a flow had before it bypasses tracking, nil
 	// for nobody. It is called as Walk is.
 	Loosen Loosen
-	// Suspects tells who may have written a value of ours, nil for nobody.
+	// Suspects tells who may have written a value of ours, nil for nobody. Remember is
+	// called when one has been written, so that what happens from then on can be told.
 	Suspects Suspects
+	Remember func()
 	// Load reads the policy file because somebody asks for it. It is called by one
 	// goroutine at a time, which is not the loop's.
 	Load func() watch.Loaded

@@ -64,7 +64,7 @@ func (g *Guard) awaitSuspects() {
 }
 
 func (g *Guard) reportYield(l yieldLine, found []rival.Suspect) {
-	if g.Suspects != nil && len(l.drifts) > 0 && found != nil {
+	if found != nil && len(l.drifts) > 0 { // else nobody has looked
 		l.message += "; " + rival.Sentence(found)
 	}
 	for _, s := range found {

@@ -221,6 +221,30 @@ func TestActsOfAnHour(t *testing.T) {
 	}
 }
 
+// To drop all that comes from a source is an act like others.
+func TestDropIsAnAct(t *testing.T) {
+	c := Default()
+	c.Mode = Act
+	c.RaiseMax.Mode, c.ShortenTimeouts.Mode, c.GrowBuckets.Mode = Off, Off, Off
+	c.LimitSource.Escalation, c.LimitSource.EscalateAfter = DropAll, 1
+	c.ActsPerHour.LimitSource = 1
+	m := newSim(c)
+	m.until(t, 20*time.Second, 1000, nil)
+	m.mix = Census{Read: 20_000, Counted: true, New: 5000}
+	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.8), New: 4000, Steady: 4000}
+	m.demand = 4000
+	ds := m.until(t, 5*time.Minute, 70_000, nil)
+	advised := which(ds, Advised, LimitSource)
+	if n := len(which(ds, Do, LimitSource)); n != 1 || len(advised) != 1 || advised[0].To != Dropped {
+		t.Fatalf("%d done, advised %+v", n, advised)
+	}
+	m.s.Approved = []Approval{{ID: advised[0].ID, By: "alice", At: m.now}}
+	done := which(m.until(t, 20*time.Second, 70_000, nil), Do, LimitSource)
+	if len(done) != 1 || done[0].To != Dropped || done[0].ApprovedBy != "alice" {
+		t.Errorf("approved, and done %+v", done)
+	}
+}
+
 // While paused nothing is changed in either direction.
 func TestPaused(t *testing.T) {
 	c := Default()

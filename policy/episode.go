@@ -95,8 +95,6 @@ func (a *Assessment) Losing() bool { return a.lost.explains(a.Cause) > 0 }
 // Lost is what the kernel counted within the window that is looked back on.
 func (a *Assessment) Lost() (Counters, time.Duration) { return a.counters, a.window }
 
-func (a *Assessment) losing() bool { return a.lost.explains(a.Cause) > 0 }
-
 // tell reports what is known of the episode now.
 func (st *State) tell(now time.Duration) []Decision {
 	e, a := &st.Episode, &st.Now

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
@@ -34,6 +35,7 @@ func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("%w ([control] group, policy from %s)", err, f.source(policy))
 	}
+	accuse(g)
 	op := &operation{log: log}
 	g.Desk = guard.NewDesk()
 	if op.server, err = control.Listen(f.socket, g.Desk, access, log); err != nil {
@@ -119,12 +121,15 @@ func kernelValues(namespace string) map[string]string {
 	return values
 }
 
-// suspects looks on this machine for who may have written a value.
-func suspects() guard.Suspects {
-	module := rival.Loaded(rival.Root{})
-	return func(ctx context.Context, drifts ...rival.Drift) []rival.Suspect {
-		found := rival.Suspects(ctx, rival.Root{Module: module}, drifts...)
-		module = rival.Loaded(rival.Root{})
-		return found
+// accuse has a guard find out who may have written its values on this machine.
+func accuse(g *guard.Guard) {
+	var module atomic.Pointer[rival.Module] // as it was when something of ours was written last
+	g.Remember = func() {
+		m := rival.Loaded(rival.Root{})
+		module.Store(&m)
+	}
+	g.Remember()
+	g.Suspects = func(ctx context.Context, drifts ...rival.Drift) []rival.Suspect {
+		return rival.Suspects(ctx, rival.Root{Module: *module.Load()}, drifts...)
 	}
 }

@@ -59,7 +59,7 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 	g := &guard.Guard{
 		Sensor: sensor, Log: log, Clock: boot.Now, Version: program.Version(), Namespace: policy.Namespace, Config: policy.Policy, Hash: policy.Hash,
 		Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied, Loosen: entries.Loosen,
-		Allow: sense.NewAllowlist(policy.Namespace), Suspects: suspects(), StateDir: f.stateDir,
+		Allow: sense.NewAllowlist(policy.Namespace), StateDir: f.stateDir,
 	}
 	leases := actions.KernelLeases()
 	defer leases.Close() // with liftAll nothing is left of them but on an early return, which has made none
