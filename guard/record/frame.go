@@ -34,6 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A framer makes frames.
 type framer struct {
+	plain    bool // it deflates none: to do so takes most of a MiB
 	deflater *flate.Writer
 	small    bytes.Buffer
 }
@@ -44,7 +45,7 @@ func (f *framer) append(dst, payload []byte) ([]byte, error) {
 	if len(payload) > maxFrame {
 		return dst, fmt.Errorf("%d bytes, and a frame takes %d", len(payload), maxFrame)
 	}
-	if len(payload) >= worthwhile {
+	if len(payload) >= worthwhile && !f.plain {
 		payload = f.deflate(payload)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(payload)))

@@ -68,7 +68,7 @@ func newWriter(r *Recorder, d *dir) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{r: r, dir: d, held: held, syncer: newSyncer(r, d), done: make(chan struct{})}
+	w := &writer{r: r, dir: d, held: held, frames: framer{plain: true}, syncer: newSyncer(r, d), done: make(chan struct{})}
 	if err := w.takeUp(); err != nil {
 		held.Close()
 		return nil, err
