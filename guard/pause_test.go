@@ -32,6 +32,10 @@ func TestPause(t *testing.T) {
 	o.start()
 	o.StateDir = o.dir
 	o.recallPause()
+	o.reportStarted()
+	if line := o.wantLines(eventStarted, 1); len(line) == 1 && !strings.Contains(line[0], ", paused by alice (uid 1000) until ") {
+		t.Error(line)
+	}
 	o.run(5*time.Second, 60_000)
 	o.wantMax(65536)
 	if _, err := o.ask(control.Request{Verb: control.Resume}); err != nil {

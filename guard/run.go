@@ -70,7 +70,11 @@ func (g *Guard) reportStarted() {
 	if g.Namespace != "" {
 		where = g.Namespace
 	}
-	g.log(slog.LevelInfo, eventStarted, fmt.Sprintf("guarding %s, mode %s, policy from %s", where, g.Config.Mode, g.Source()))
+	message := fmt.Sprintf("guarding %s, mode %s, policy from %s", where, g.Config.Mode, g.Source())
+	if why := g.pausing(g.Clock()); why != "" {
+		message += ", " + why
+	}
+	g.log(slog.LevelInfo, eventStarted, message)
 	g.reportUnwritable()
 }
 
