@@ -107,9 +107,9 @@ func TestApproveStale(t *testing.T) {
 	}
 }
 
-// A limit is approved on a census that was begun after the approval, which is wanted at
-// once.
-func TestApproveLimit(t *testing.T) {
+// accused has a table fill by the doing of one source, until it is advised to limit it.
+func accused(t *testing.T) (*sim, Approval) {
+	t.Helper()
 	c := Default()
 	c.Mode = Advise
 	c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Off, Off
@@ -119,64 +119,52 @@ func TestApproveLimit(t *testing.T) {
 	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.8), New: 4000, Steady: 4000}
 	m.demand = 4000
 	m.until(t, time.Minute, 60_000, func(ds []Decision) bool { return len(which(ds, Advised, LimitSource)) == 1 })
-	var a Advice
-	for _, k := range m.st.Advice {
-		if k.Measure == LimitSource {
-			a = k
+	for _, a := range m.st.Advice {
+		if a.Measure == LimitSource {
+			return m, Approval{ID: a.ID, By: "alice", At: m.now}
 		}
 	}
+	t.Fatalf("no advice is kept: %+v", m.st.Advice[:3])
+	return nil, Approval{}
+}
+
+// A limit is approved on a census that was begun after the approval, which is wanted at
+// once. It stays in mode advise, and is over with it.
+func TestApproveLimit(t *testing.T) {
+	m, ap := accused(t)
 	more := m.until(t, 2*time.Minute, 60_000, nil)
 	if n := len(which(more, Advised, LimitSource)) + len(which(more, Rank, LimitSource)); n != 0 {
 		t.Errorf("said again %d times", n)
 	}
 	last := m.asked
-	m.s.Approved = []Approval{{ID: a.ID, By: "alice", At: m.now}}
-	for range 4 {
-		ds := m.step(500*time.Millisecond, 60_000, Counters{})
-		if done := which(ds, Do, LimitSource); len(done) == 1 && done[0].Terms.Source == hogsAddress && done[0].ApprovedBy == "alice" {
-			if m.asked == last {
-				t.Error("limited without a fresh census")
-			}
-			m.s.Approved = nil
-			// It stays in mode advise, and is over with it.
-			if ds := m.until(t, 20*time.Second, 60_000, nil); len(which(ds, Undo, LimitSource)) != 0 {
-				t.Errorf("taken back in mode advise: %v", ds)
-			}
-			m.cfg.Mode = Observe
-			if ds := m.step(500*time.Millisecond, 60_000, Counters{}); len(which(ds, Undo, LimitSource)) != 1 {
-				t.Errorf("stays in mode observe: %v", ds)
-			}
-			return
-		}
-		if why, final := m.st.Refusal(&m.s, m.s.Approved[0]); final {
+	ap.At = m.now
+	m.s.Approved = []Approval{ap}
+	ds := m.until(t, 2*time.Second, 60_000, func(ds []Decision) bool {
+		if why, final := m.st.Refusal(&m.s, ap); final && why != "it has been done" {
 			t.Fatalf("refused: %s", why)
 		}
+		return len(which(ds, Do, LimitSource)) == 1
+	})
+	if d := which(ds, Do, LimitSource)[0]; d.Terms.Source != hogsAddress || d.ApprovedBy != "alice" || m.asked == last {
+		t.Errorf("%+v; a fresh census: %v", d, m.asked != last)
 	}
-	t.Errorf("not done; census %s, approval %s", m.s.Census.At, m.s.Approved[0].At)
+	m.s.Approved = nil
+	if ds := m.until(t, 20*time.Second, 60_000, nil); len(which(ds, Undo, LimitSource)) != 0 {
+		t.Errorf("taken back in mode advise: %v", ds)
+	}
+	m.cfg.Mode = Observe
+	if ds := m.step(500*time.Millisecond, 60_000, Counters{}); len(which(ds, Undo, LimitSource)) != 1 {
+		t.Errorf("stays in mode observe: %v", ds)
+	}
 }
 
 // Who no longer stands out at the fresh census is not limited.
 func TestApproveLimitOfTheInnocent(t *testing.T) {
-	c := Default()
-	c.Mode = Advise
-	c.RaiseMax.Mode, c.ShortenTimeouts.Mode = Off, Off
-	m := newSim(c)
-	m.until(t, 20*time.Second, 1000, nil)
-	m.mix = Census{Read: 20_000, Counted: true, New: 5000}
-	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.8), New: 4000, Steady: 4000}
-	m.until(t, time.Minute, 60_000, func(ds []Decision) bool { return len(which(ds, Advised, LimitSource)) == 1 })
-	var ap Approval
-	for _, k := range m.st.Advice {
-		if k.Measure == LimitSource {
-			ap = Approval{ID: k.ID, By: "alice", At: m.now}
-		}
-	}
+	m, ap := accused(t)
 	m.mix.Sources[0] = Holder{Prefix: hogsAddress, Share: sampled(0.01), New: 1}
 	m.s.Approved = []Approval{ap}
-	for range 6 {
-		if ds := m.step(500*time.Millisecond, 60_000, Counters{}); len(which(ds, Do, LimitSource)) > 0 {
-			t.Fatalf("limited: %v", ds)
-		}
+	if ds := m.until(t, 3*time.Second, 60_000, nil); len(which(ds, Do, LimitSource)) > 0 {
+		t.Fatalf("limited: %v", ds)
 	}
 	if why, final := m.st.Refusal(&m.s, ap); !final || !strings.Contains(why, "newest census no longer speaks for it") {
 		t.Errorf("%q, final %v", why, final)

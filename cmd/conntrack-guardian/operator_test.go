@@ -38,19 +38,13 @@ func (s *site) status() (st control.Status) {
 	return st
 }
 
-// advising writes a policy that only advises.
+// advising has the policy only advise, by a drop-in.
 func (s *site) advising() {
 	s.Helper()
-	s.write("guardian.toml", fmt.Sprintf(`version = 1
-mode = "advise"
-namespace = %q
-[watch]
-window = "2s"
-calm = "1s"
-[raise_max]
-ceiling = %d
-hold = "2s"
-check = "1s"
+	if err := os.Mkdir(s.path("guardian.d"), 0o755); err != nil {
+		s.Fatal(err)
+	}
+	s.write("guardian.d/50-advise.toml", `mode = "advise"
 [shorten_timeouts]
 mode = "off"
 [grow_buckets]
@@ -59,7 +53,7 @@ mode = "off"
 rate = 50
 share = 0.3
 hold = "10s"
-`, s.gateway.Router.Path(), ceiling))
+`)
 }
 
 var adviceLine = regexp.MustCompile(`ACTION=advised .*ADVICE_ID=(\S+) `)
