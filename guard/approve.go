@@ -37,7 +37,7 @@ func (g *Guard) approve(ctx context.Context, r control.Request, answer func(*con
 		return
 	}
 	if !g.state.Knows(r.ID) {
-		answer(nil, &control.Refusal{Code: control.NotFound, Message: r.ID + " is not done: there is no such advice"})
+		answer(nil, &control.Refusal{Code: control.NotFound, Message: r.ID + " is refused: there is no such advice (status lists what there is)"})
 		return
 	}
 	g.approvals = append(g.approvals, &pending{Approval: policy.Approval{ID: r.ID, By: r.By, At: g.Clock()}, ctx: ctx, answer: answer})
@@ -95,9 +95,9 @@ func (g *Guard) answerRefused(decisions []policy.Decision, now time.Duration) {
 
 // refuse answers an approval that comes to nothing, and reports it.
 func (g *Guard) refuse(p *pending, code control.Code, why string) {
-	p.answer(nil, &control.Refusal{Code: code, Message: fmt.Sprintf("%s is not done: %s", p.ID, why)})
+	p.answer(nil, &control.Refusal{Code: code, Message: fmt.Sprintf("%s is refused: %s", p.ID, why)})
 	if code != control.NotFound { // which anybody may make up
-		g.log(slog.LevelInfo, eventNotApproved, fmt.Sprintf("%s, approved by %s, is not done: %s", p.ID, p.By, why),
+		g.log(slog.LevelInfo, eventNotApproved, fmt.Sprintf("%s, approved by %s, is refused: %s", p.ID, p.By, why),
 			slog.String("ADVICE_ID", p.ID), slog.String("APPROVED_BY", p.By), slog.String("REASON", why))
 	}
 }

@@ -138,6 +138,9 @@ func TestRollBack(t *testing.T) {
 	}
 	o.run(5*time.Minute, 64_000)
 	o.wantMax(65536) // an hour (yield_for) is not over
+	if off := o.status().Yielded; len(off) != 2 || !off[0].RolledBack || off[0].Text != "raise nf_conntrack_max from 65,536 to 131,072: rolled back by hand, by alice (uid 1000)" {
+		t.Errorf("kept off: %+v", off)
+	}
 	if a, err = o.ask(control.Request{Verb: control.Rollback, Restrictions: true}); err != nil || a.Message != "nothing of that is in force" || string(a.Changes) != "[]" {
 		t.Errorf("%+v %s, %v", a, a.Changes, err)
 	}

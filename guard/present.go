@@ -130,19 +130,25 @@ func (g *Guard) held() map[string]actions.Held {
 	return held
 }
 
-// yielded are the changes that somebody else has taken, while the guardian keeps off.
+// yielded are the changes that somebody else has taken, or an operator has taken back,
+// while the guardian keeps off.
 func (g *Guard) yielded(now time.Duration) (list []control.Yielded) {
 	if g.NoLedger != nil {
 		return nil
 	}
 	off := g.Config.Watch.YieldFor
 	for _, c := range g.Actions.Changes() {
-		if c.Boot != g.Ledger.Boot() || c.State != ledger.Yielded && len(c.Yielded) == 0 || now-c.Since >= off {
+		if c.Boot != g.Ledger.Boot() || c.State != ledger.Yielded && len(c.Yielded) == 0 && !actions.RolledBack(c) || now-c.Since >= off {
 			continue
 		}
-		list = append(list, control.Yielded{
-			ID: c.ID, Measure: policy.Measure(c.Measure), Text: cmp.Or(c.Note, done(c)), At: g.wall(c.Since), Until: g.wall(c.Since + off),
-		})
+		y := control.Yielded{
+			ID: c.ID, Measure: policy.Measure(c.Measure), Text: cmp.Or(c.Note, done(c)), RolledBack: actions.RolledBack(c),
+			At: g.wall(c.Since), Until: g.wall(c.Since + off),
+		}
+		if y.RolledBack {
+			y.Text = done(c) + ": " + c.Note
+		}
+		list = append(list, y)
 	}
 	return list
 }

@@ -84,7 +84,7 @@ func (g *Guard) takeBack(r control.Request) (*control.Answer, error) {
 		for _, m := range changes {
 			if !m.State.Open() {
 				g.reportEnded(policy.Decision{
-					Verb: policy.Undo, Measure: policy.Measure(m.Measure), Change: m.ID, Reason: note,
+					Verb: policy.Undo, Measure: policy.Measure(m.Measure), Change: m.ID, Reason: fmt.Sprintf("%s; keeping off for %s", note, policy.Span(g.Config.Watch.YieldFor)),
 					Episode: m.Episode, TimeToFull: policy.Never, Utilization: g.snapshot.Utilization(),
 				}, m)
 			}

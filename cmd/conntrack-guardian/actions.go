@@ -203,6 +203,7 @@ func showChange(w io.Writer, c ledger.Change, left map[int]remains) error {
 	}
 	row("cause", c.Cause)
 	row("reason", c.Reason)
+	row("approved by", c.ApprovedBy)
 	row("episode", c.Episode)
 	row("namespace", c.Namespace)
 	row("made", moment(c.Created))

@@ -68,7 +68,11 @@ func warnings(s *control.Status) (list []finding) {
 		say("paused until %s by %s", clockText(s.Paused.Until, s.At), s.Paused.By)
 	}
 	for _, y := range s.Yielded {
-		say("change %d was given up to somebody else", y.ID)
+		if y.RolledBack {
+			say("change %d was rolled back, the guardian keeps off until %s", y.ID, clockText(y.Until, s.At))
+		} else {
+			say("change %d was given up to somebody else", y.ID)
+		}
 	}
 	if n := len(s.Policy.Problems); n > 0 {
 		say("the policy file is rejected, an older policy is in force (%s)", verbText(n, "problem", "problems"))

@@ -44,7 +44,7 @@ func (p *statusPage) lists() []statusList {
 	for _, a := range s.Active {
 		active.rows = append(active.rows, p.activeRows(a)...)
 	}
-	yielded := statusList{head: "GIVEN UP, because somebody else has changed it"}
+	yielded := statusList{head: "KEPT OFF, because somebody else or an operator has changed it"}
 	for _, y := range s.Yielded {
 		yielded.rows = append(yielded.rows, hanging(idText(y.ID), fmt.Sprintf("%s; considered again from %s", y.Text, clockText(y.Until, p.now)))...)
 	}

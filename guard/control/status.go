@@ -38,7 +38,7 @@ type Status struct {
 
 	Advice  []Advice  `json:"advice"`  // not done, of this episode, oldest first
 	Active  []Active  `json:"active"`  // in force, oldest first
-	Yielded []Yielded `json:"yielded"` // given up to somebody else, while the guardian keeps off
+	Yielded []Yielded `json:"yielded"` // given up or rolled back, while the guardian keeps off
 	Recent  []Act     `json:"recent"`  // the last ten changes of the ledger, newest first
 
 	Acts     Acts    `json:"acts"`
@@ -125,13 +125,15 @@ type Active struct {
 	Refused  *uint64  `json:"refused"` // packets that a limit or drop has refused
 }
 
-// Yielded is a change that was given up because somebody else has changed its value.
+// Yielded is a change that was given up because somebody else has changed its value, or
+// that an operator has rolled back.
 type Yielded struct {
-	ID      int            `json:"id"`
-	Measure policy.Measure `json:"measure"`
-	Text    string         `json:"text"` // who or what, with our value and theirs
-	At      time.Time      `json:"at"`
-	Until   time.Time      `json:"until"` // when the guardian considers this again
+	ID         int            `json:"id"`
+	Measure    policy.Measure `json:"measure"`
+	Text       string         `json:"text"`        // who or what, with our value and theirs
+	RolledBack bool           `json:"rolled_back"` // by an operator
+	At         time.Time      `json:"at"`
+	Until      time.Time      `json:"until"` // when the guardian considers this again
 }
 
 // An Act is a change of the ledger, whatever became of it.
