@@ -92,13 +92,18 @@ func (d *dir) list(suffix string) ([]stored, error) {
 	return found, nil
 }
 
-// failed says why the record can't be kept: the same for the same reason, whatever file it
-// was that it came to light by.
-func (d *dir) failed(err error) error {
+// reason is why a file can't be used, without which file it was that it came to light by:
+// the same for the same reason.
+func reason(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		err = p.Err
+		return p.Err
 	}
-	return fmt.Errorf("keep the record %s: %w", d.path, err)
+	return err
+}
+
+// failed says why the record can't be kept.
+func (d *dir) failed(err error) error {
+	return fmt.Errorf("keep the record %s: %w", d.path, reason(err))
 }
 
 func segmentName(seq uint64) string { return fmt.Sprintf("%012d%s", seq, segmentSuffix) }

@@ -2,123 +2,167 @@ package record
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 )
 
-// mostLeads is how many segments the lead-in of an episode takes at most.
-const mostLeads = 32
-
 // An episodeFile is what is frozen of an episode, while it is being written.
 type episodeFile struct {
-	w    *writer
-	file *os.File
-	name string
-	size int64
-	// first is the segment that the file begins with, unless base has another: what there
-	// was before a restart, nil for nothing.
-	first uint64
-	base  *summary
-}
+	w     *writer
+	name  string
+	since time.Duration // boot clock when the episode began
+	from  uint64        // the first segment of this run that belongs in it
+	// base is what the file said before, by a run or a writing that was given up, nil for
+	// nothing.
+	base *summary
 
-// open begins the file of an episode with the segments of the lead-in, or goes on with it
-// after a restart.
-func (w *writer) open(u summary, now time.Duration) error {
-	name := u.ID + EpisodeSuffix
-	if !episodeName.MatchString(u.ID) {
-		return fmt.Errorf("record episode %q: that can't be the name of a file", u.ID)
-	}
-	f, err := w.dir.open(name, os.O_RDWR|os.O_CREATE)
-	if err != nil {
-		return fmt.Errorf("make %s: %w", w.dir.full(name), err)
-	}
-	w.episode = &episodeFile{w: w, file: f, name: name}
-	last, err := w.episode.resume()
-	if err != nil {
-		return err
-	}
-	leads := w.leads(last, now)
-	w.episode.first = w.seq
-	if len(leads) > 0 {
-		w.episode.first = leads[0]
-	}
-	if err := w.values(firstValues); err != nil {
-		return err
-	}
-	for _, seq := range leads {
-		if err := w.episode.addSegment(seq); err != nil {
-			return err
-		}
-	}
-	if err := w.episode.summarize(u); err != nil {
-		return err
-	}
-	w.syncer.offer(f)
-	return w.makeRoomForEpisodes()
-}
+	file   *os.File // nil while it can't be written
+	size   int64
+	whole  int64    // bytes of it up to the newest summary
+	next   uint64   // the segment that is added behind it
+	values [][]byte // payloads of the values of sysctls
+	said   int      // how many of them are in it
+	ours   bool     // the newest summary is by this writing
 
-// leads are the finished segments that a lead-in up to now takes, oldest first, of those
-// behind the last that is there already.
-func (w *writer) leads(last uint64, now time.Duration) (seqs []uint64) {
-	n := len(w.lately)
-	first := n - 1 // the segment that is being written
-	for first > 0 && w.lately[first].at > now-leadIn {
-		first--
-	}
-	for i := max(first, 0); i < n-1; i++ {
-		if w.lately[i].seq > last {
-			seqs = append(seqs, w.lately[i].seq)
-		}
-	}
-	return seqs
-}
-
-// resume finds what there is already, and the last segment of it.
-func (e *episodeFile) resume() (last uint64, err error) {
-	info, err := e.file.Stat()
-	if err != nil {
-		return 0, fmt.Errorf("open %s: %w", e.path(), err)
-	}
-	c, err := scanFile(source{e.w.dir.path, e.name}, e.file, info.Size())
-	if err != nil {
-		return 0, err
-	}
-	e.base, e.size = c.last, c.behind
-	if err := e.file.Truncate(e.size); err != nil {
-		return 0, fmt.Errorf("write %s: %w", e.path(), err)
-	}
-	for _, sp := range c.spans {
-		last = max(last, sp.seq)
-	}
-	return last, nil
+	final *summary // that ends it, nil while the episode is being recorded
+	last  uint64   // the segment that ends it
 }
 
 func (e *episodeFile) path() string { return e.w.dir.full(e.name) }
 
-// summarize writes what is known of the episode by now.
-func (e *episodeFile) summarize(u summary) error {
-	if u.First = e.first; e.base != nil {
+// add writes what the file does not have, up to a segment. What is followed by a summary
+// stays, whatever comes of the rest.
+func (e *episodeFile) add(u summary, last uint64) error {
+	if e.file == nil {
+		if err := e.open(u); err != nil {
+			return err
+		}
+		defer e.w.syncer.offer(e.file)
+	}
+	for _, payload := range e.values[e.said:] {
+		if err := e.frame(payload); err != nil {
+			return err
+		}
+	}
+	part := u
+	part.Complete = false
+	for e.next < last {
+		if err := e.addSegment(e.next); err != nil {
+			return err
+		}
+		if err := e.summarize(part, e.next+1); err != nil {
+			return err
+		}
+	}
+	if e.next == last {
+		if err := e.addSegment(last); err != nil {
+			return err
+		}
+	}
+	return e.summarize(u, max(e.next, last+1))
+}
+
+// open opens the file, to go on behind the newest summary in it.
+func (e *episodeFile) open(u summary) error {
+	f, err := e.w.dir.open(e.name, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return fmt.Errorf("make %s: %w", e.path(), err)
+	}
+	if err := e.resume(f, u); err != nil {
+		f.Close()
+		return err
+	}
+	e.file = f
+	return nil
+}
+
+func (e *episodeFile) resume(f *os.File, u summary) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open %s: %w", e.path(), err)
+	}
+	if !e.ours || info.Size() < e.whole {
+		if err := e.takeUp(f, info.Size(), u); err != nil {
+			return err
+		}
+	}
+	if e.size = e.whole; info.Size() == e.size {
+		return nil
+	}
+	if err := f.Truncate(e.size); err != nil {
+		return fmt.Errorf("write %s: %w", e.path(), err)
+	}
+	return nil
+}
+
+// takeUp finds what there is already.
+func (e *episodeFile) takeUp(f io.ReaderAt, size int64, u summary) error {
+	c, err := scanFile(source{e.w.dir.path, e.name}, f, size)
+	if err != nil {
+		return err
+	}
+	e.whole, e.next, e.said = c.behind, e.from, 0
+	for _, sp := range c.spans {
+		if sp.start < c.behind {
+			e.next = max(e.next, sp.seq+1)
+		}
+	}
+	switch {
+	case e.ours: // somebody has taken the file away
+	case c.last != nil:
+		e.base = c.last
+	case e.since < u.At:
+		e.base, err = e.missed(u)
+	}
+	return err
+}
+
+// missed is what is said of an episode by what the ring has of it, before the reading that
+// it was taken up at.
+func (e *episodeFile) missed(u summary) (*summary, error) {
+	was := summary{ID: u.ID, Begun: u.Begun, First: e.from, At: e.since - 1}
+	files, err := ring(e.w.dir.path, e.from)
+	if err != nil {
+		return nil, err
+	}
+	was.catchUp(&Record{files: files[:max(len(files)-1, 0)]})
+	return &was, nil
+}
+
+// leave lets go of the file, with what is whole of it.
+func (e *episodeFile) leave() {
+	if e.file == nil {
+		return
+	}
+	_ = e.file.Truncate(e.whole) // what is left of it is cut off when it is opened again
+	e.file.Close()
+	if e.file = nil; e.whole == 0 {
+		_ = e.w.dir.remove(e.name) // it says nothing
+	}
+}
+
+// summarize writes what is known of the episode by now. next is the segment that is to
+// follow.
+func (e *episodeFile) summarize(u summary, next uint64) error {
+	if u.First = e.from; e.base != nil {
 		u = e.base.plus(u)
 	}
 	text, err := json.Marshal(u)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
-	return e.frame(append([]byte{kindEpisode}, text...))
-}
-
-// values writes those of sysctls.
-func (w *writer) values(kind byte) error {
-	if w.episode == nil || w.r.o.Values == nil {
-		return nil
+	if err := e.frame(append([]byte{kindEpisode}, text...)); err != nil {
+		return err
 	}
-	text, err := json.Marshal(w.r.o.Values())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", w.episode.path(), err)
+	e.whole, e.next, e.said, e.ours = e.size, next, len(e.values), true
+	if e.size > e.w.r.o.Size/8 {
+		return e.shorten(u)
 	}
-	return w.episode.frame(append([]byte{kindValues, kind}, text...))
+	return nil
 }
 
 func (e *episodeFile) frame(payload []byte) error {
@@ -133,25 +177,15 @@ func (e *episodeFile) frame(payload []byte) error {
 	return nil
 }
 
-// add adds the segment that is finished, and what is known by it.
-func (e *episodeFile) add(segment io.ReaderAt, size int64, u summary) error {
-	if err := e.copy(segment, size); err != nil {
-		return err
-	}
-	if err := e.summarize(u); err != nil {
-		return err
-	}
-	if e.size > e.w.r.o.Size/8 {
-		if err := e.shorten(u); err != nil {
-			return err
-		}
-	}
-	return e.w.makeRoomForEpisodes()
-}
-
-// addSegment adds one that was finished before, or given up.
+// addSegment adds one that is finished, or was given up, unless it has gone from the ring.
 func (e *episodeFile) addSegment(seq uint64) error {
+	if e.w.file != nil && seq == e.w.seq {
+		return e.copy(e.w.file, e.w.good)
+	}
 	f, err := e.w.dir.open(segmentName(seq), os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", e.w.dir.full(segmentName(seq)), err)
 	}
@@ -177,10 +211,10 @@ func (e *episodeFile) copy(segment io.ReaderAt, size int64) error {
 }
 
 // shorten writes the file anew with the first half of what it may have, and a quarter of
-// the newest, so that it does not come to that with each segment.
+// the newest, so that it does not come to that with each segment. What is said of it is u.
 func (e *episodeFile) shorten(u summary) error {
-	was := e.file
-	c, err := scanFile(source{e.w.dir.path, e.name}, was, e.size)
+	was := *e
+	c, err := scanFile(source{e.w.dir.path, e.name}, was.file, e.size)
 	if err != nil || len(c.spans) == 0 {
 		return err
 	}
@@ -193,15 +227,16 @@ func (e *episodeFile) shorten(u summary) error {
 		return fmt.Errorf("make %s: %w", e.w.dir.full(part), err)
 	}
 	e.file, e.size = f, 0
-	if err := e.fill(was, c, u); err != nil {
-		e.file = was
-		f.Close()
-		return err
+	if err = e.fill(was.file, c, u); err == nil {
+		err = e.w.dir.root.Rename(part, e.name)
 	}
-	was.Close()
-	if err := e.w.dir.root.Rename(part, e.name); err != nil {
+	if err != nil {
+		*e = was
+		f.Close()
 		return fmt.Errorf("replace %s: %w", e.path(), err)
 	}
+	was.file.Close()
+	e.whole = e.size
 	return e.w.dir.sync()
 }
 
@@ -237,35 +272,17 @@ func (e *episodeFile) fill(was io.ReaderAt, c *contents, u summary) error {
 			return err
 		}
 	}
-	if err := e.summarize(u); err != nil {
-		return err
+	text, err := json.Marshal(u)
+	if err == nil {
+		err = e.frame(append([]byte{kindEpisode}, text...))
 	}
-	if err := e.file.Sync(); err != nil {
+	if err == nil {
+		err = e.file.Sync()
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", e.path(), err)
 	}
 	return nil
 }
 
 func (s *span) size() int64 { return s.end - s.start }
-
-// makeRoomForEpisodes keeps them in their half of the size. The newest always stays.
-func (w *writer) makeRoomForEpisodes() error {
-	found, err := w.dir.episodes()
-	if err != nil {
-		return err
-	}
-	var total int64
-	for _, f := range found {
-		total += f.size
-	}
-	for i := 0; i < len(found)-1 && total > w.r.o.Size/2; i++ {
-		if w.episode != nil && found[i].name == w.episode.name {
-			continue
-		}
-		if err := w.dir.remove(found[i].name); err != nil {
-			return err
-		}
-		total -= found[i].size
-	}
-	return w.dir.sync()
-}

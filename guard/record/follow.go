@@ -140,9 +140,10 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 	u := &r.episode
 	switch {
 	case id != "" && id != u.ID:
-		r.start(id, s, now)
-		u.Cause, u.Pattern = before.Episode.Cause, before.Episode.Pattern
-		u.Begun = u.Begun.Add(since - now)
+		begun := startSummary(id, s, now)
+		begun.Cause, begun.Pattern = before.Episode.Cause, before.Episode.Pattern
+		begun.Begun = begun.Begun.Add(since - now)
+		r.start(begun, since)
 	case id == "" && !said && u.ID != "" && u.Ended.IsZero():
 		u.end()
 		r.close()
@@ -153,7 +154,8 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 	open := u.Ended.IsZero()
 	u.add(s, now, ds)
 	if open && !u.Ended.IsZero() {
-		r.then(func(w *writer) error { return w.values(lastValues) })
+		sum := *u
+		r.then(func(w *writer) error { w.ask(sum, lastValues); return nil })
 	}
 	if u.over(s, now) {
 		r.close()
@@ -163,22 +165,21 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 // start begins an episode's file. What is written of one before ends. Changes that were
 // known at the reading before are no news, since an episode that goes on is seen one
 // reading after it does; of one that an earlier run has left, those that it has counted.
-func (r *Recorder) start(id string, s *policy.Snapshot, now time.Duration) {
+func (r *Recorder) start(u summary, since time.Duration) {
 	if r.episode.ID != "" {
 		r.close()
 	}
-	r.episode = startSummary(id, s, now)
-	if r.episode.Newest, r.episode.Since = r.known, r.last; id == r.left.ID {
-		r.episode.Newest, r.episode.Since = r.left.Newest, r.left.Since
+	if u.Newest, u.Since = r.known, r.last; u.ID == r.left.ID {
+		u.Newest, u.Since = r.left.Newest, r.left.Since
 		r.left = summary{}
 	}
-	sum := r.episode
-	r.then(func(w *writer) error { return w.open(sum, now) })
+	r.episode = u
+	r.then(func(w *writer) error { w.open(u, since); return nil })
 }
 
 // close ends an episode's file with the segment that is being written.
 func (r *Recorder) close() {
 	sum := r.episode
-	r.then(func(w *writer) error { return w.closeEpisode(sum) })
+	r.then(func(w *writer) error { w.closeEpisode(sum); return nil })
 	r.episode, r.open = summary{}, false
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -72,9 +73,13 @@ type Recorder struct {
 	broken  bool          // the writer has given up, and waits for a new segment
 	retry   time.Duration // boot clock before which it is not tried again, 0 if to be set
 	dropped uint64        // readings that were not written
-	err     error
+	err     error         // why readings are not written
 	wake    chan struct{}
 	closing chan struct{}
+
+	episodeErr error // why the file of an episode is not
+	syncErr    error // why what is written may not outlast a power cut
+	unsynced   time.Time
 }
 
 // Open opens the record in a directory, which is made if its parent is there, and holds
@@ -235,11 +240,12 @@ func (r *Recorder) nudge() {
 	}
 }
 
-// Err is why the newest write failed, nil when it did not.
+// Err is why readings are not written, the file of an episode is not, or what is written
+// may not outlast a power cut: the first of these that there is, nil for none.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.err
+	return cmp.Or(r.err, r.episodeErr, r.syncErr)
 }
 
 // Dropped is how many readings could not be written.

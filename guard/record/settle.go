@@ -1,11 +1,5 @@
 package record
 
-import (
-	"fmt"
-	"os"
-	"strings"
-)
-
 // settle closes the files of episodes that were left open: by a process that was killed,
 // or when the disk was full.
 func (w *writer) settle() error {
@@ -24,7 +18,7 @@ func (w *writer) settle() error {
 	}
 	for _, f := range found {
 		if err := w.settleEpisode(f.name); err != nil {
-			return fmt.Errorf("close what was left of an episode: %w", err)
+			w.unfrozen(err) // the ring is none the worse for it
 		}
 	}
 	return nil
@@ -47,27 +41,23 @@ func (w *writer) settleEpisode(name string) error {
 	if err != nil {
 		return err
 	}
-	f, err := w.dir.open(name, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	e := &episodeFile{w: w, file: f, name: name, size: c.behind, first: u.First}
-	w.episode = e // its room is not made by removing it
+	w.episode = &episodeFile{w: w, name: name, from: u.First} // its room is not made by removing it
 	defer func() { w.episode = nil }()
-	if err := e.settle(r, u); err != nil {
-		e.file.Close()
+	if err := w.episode.settle(r, u); err != nil {
+		w.episode.leave()
 		return err
 	}
-	w.syncer.last(e.file)
+	w.syncer.last(w.episode.file)
 	w.left = u
 	return nil
 }
 
 // settle adds what is in the ring only.
 func (e *episodeFile) settle(r *Record, u summary) error {
-	if err := e.file.Truncate(e.size); err != nil {
-		return fmt.Errorf("write %s: %w", e.path(), err)
+	if err := e.open(u); err != nil {
+		return err
 	}
+	e.base = nil // u has it all
 	for _, more := range r.files[1:] {
 		if err := e.addSegment(seqOf(more.source.name)); err != nil {
 			return err
@@ -75,5 +65,8 @@ func (e *episodeFile) settle(r *Record, u summary) error {
 	}
 	u.end()
 	u.Complete = true
-	return e.add(strings.NewReader(""), 0, u)
+	if err := e.summarize(u, 0); err != nil {
+		return err
+	}
+	return e.w.makeRoomForEpisodes()
 }

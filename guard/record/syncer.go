@@ -2,13 +2,20 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"time"
 )
+
+// syncedAgain is how long after a sync that failed others must have gone well: a dying
+// disk fails some.
+const syncedAgain = time.Minute
 
 // A syncer waits until files are on the disk, so that the writer needs not.
 type syncer struct {
 	r     *Recorder
 	dir   *dir
+	sync  func(*os.File) error
 	files chan syncing
 	done  chan struct{}
 }
@@ -19,7 +26,7 @@ type syncing struct {
 }
 
 func newSyncer(r *Recorder, d *dir) *syncer {
-	s := &syncer{r: r, dir: d, files: make(chan syncing, 8), done: make(chan struct{})}
+	s := &syncer{r: r, dir: d, sync: (*os.File).Sync, files: make(chan syncing, 8), done: make(chan struct{})}
 	go s.work()
 	return s
 }
@@ -27,21 +34,29 @@ func newSyncer(r *Recorder, d *dir) *syncer {
 func (s *syncer) work() {
 	defer close(s.done)
 	for f := range s.files {
-		err := f.file.Sync()
+		err := s.sync(f.file)
 		if f.close {
 			err = errors.Join(err, f.file.Close())
 		}
-		if err != nil && !errors.Is(err, os.ErrClosed) { // given up meanwhile
-			s.r.failed(s.dir.failed(err))
+		if !errors.Is(err, os.ErrClosed) { // given up meanwhile
+			s.synced(err)
 		}
 	}
 }
 
-// failed notes an error after which writing goes on.
-func (r *Recorder) failed(err error) {
+// synced notes whether what is written is on the disk. Recording goes on if it is not: only
+// a sync that goes well says otherwise, not a write.
+func (s *syncer) synced(err error) {
+	r := s.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.err = err
+	switch {
+	case err != nil:
+		r.syncErr = fmt.Errorf("have the record %s outlast a power cut: %w", s.dir.path, reason(err))
+		r.unsynced = time.Now()
+	case time.Since(r.unsynced) >= syncedAgain:
+		r.syncErr = nil
+	}
 }
 
 // offer has a file synced, unless many wait.

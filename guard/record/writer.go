@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -53,7 +54,7 @@ type writer struct {
 	synced  time.Time
 	frames  framer
 	left    summary      // of the newest episode that was found
-	lately  []begun      // the newest segments of this run, oldest first
+	lately  []begun      // the segments of this run that are in the ring, oldest first
 	episode *episodeFile // that is being written, nil for none
 }
 
@@ -84,8 +85,8 @@ func (w *writer) takeUp() error {
 	}
 	if n := len(found); n > 0 {
 		w.newest = seqOf(found[n-1].name)
-		if err := w.cutTail(found[n-1].name); err != nil {
-			return err
+		if err := w.cutTail(found[n-1].name); err != nil { // who reads it sees where it ends
+			w.r.err = w.dir.failed(err)
 		}
 	}
 	return w.settle()
@@ -125,7 +126,7 @@ func (w *writer) work() {
 		w.r.wrote(mine.readings, written, err)
 		mine.reset()
 	}
-	w.r.wrote(0, 0, w.leave())
+	w.leave()
 }
 
 // wrote tells the loop what came of so many readings. What was not written is gone, and
@@ -199,10 +200,11 @@ func (w *writer) giveUp() {
 		w.file.Close()
 		if w.file = nil; w.good == 0 {
 			_ = w.dir.remove(segmentName(w.seq)) // it says nothing
+			w.forget(w.seq)
 		}
 	}
 	if w.episode != nil {
-		w.episode.file.Close()
+		w.episode.leave()
 		w.episode = nil
 	}
 }
@@ -216,9 +218,7 @@ func (w *writer) beginAnew() error {
 // begin finishes the segment before and makes one. u is the episode that is being
 // recorded.
 func (w *writer) begin(seq uint64, now time.Duration, u summary) error {
-	if err := w.finish(u); err != nil {
-		return err
-	}
+	w.finish(u)
 	if err := w.makeRoom(); err != nil {
 		return err
 	}
@@ -227,23 +227,25 @@ func (w *writer) begin(seq uint64, now time.Duration, u summary) error {
 		return fmt.Errorf("make %s: %w", w.dir.full(segmentName(seq)), err)
 	}
 	w.file, w.seq, w.newest, w.good = f, seq, seq, 0
-	w.lately = append(w.lately[max(0, len(w.lately)-mostLeads):], begun{seq, now})
+	w.lately = append(w.lately, begun{seq, now})
 	return nil
 }
 
+// forget takes note that a segment is no longer in the ring.
+func (w *writer) forget(seq uint64) {
+	w.lately = slices.DeleteFunc(w.lately, func(b begun) bool { return b.seq == seq })
+}
+
 // finish ends the segment and, while an episode is recorded, adds it to its file.
-func (w *writer) finish(u summary) error {
+func (w *writer) finish(u summary) {
 	if w.file == nil {
-		return nil
+		return
 	}
 	if w.episode != nil {
-		if err := w.episode.add(w.file, w.good, u); err != nil {
-			return err
-		}
+		w.catchUp(u, w.seq)
 	}
 	w.syncer.last(w.file)
 	w.file = nil
-	return nil
 }
 
 // makeRoom keeps the ring in its half of the size.
@@ -263,35 +265,19 @@ func (w *writer) makeRoom() error {
 		if err := w.dir.remove(f.name); err != nil {
 			return err
 		}
+		w.forget(seqOf(f.name))
 		total -= f.size
 	}
 	return nil
 }
 
-// closeEpisode ends the segment, and the file of an episode with it, if there is one.
-func (w *writer) closeEpisode(u summary) error {
-	if err := w.finish(u); err != nil || w.episode == nil {
-		return err
-	}
-	u.Complete = true
-	err := w.episode.summarize(u)
-	if err == nil {
-		w.syncer.last(w.episode.file)
-		w.episode = nil
-	}
-	return err
-}
-
 // leave ends everything.
-func (w *writer) leave() error {
+func (w *writer) leave() {
 	u := w.r.episode // the loop has ended
 	u.end()
-	err := w.closeEpisode(u)
-	if err != nil {
-		err = w.abandon(err)
-	}
+	w.closeEpisode(u)
+	w.settleUp()
 	w.syncer.end()
 	w.held.Close()
 	w.dir.root.Close()
-	return err
 }
