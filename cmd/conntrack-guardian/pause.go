@@ -15,9 +15,15 @@ func pauseCommand(f *flags) *cobra.Command {
 		Use:   "pause DURATION",
 		Short: "Have the daemon change nothing for a while",
 		Long: `Have the daemon change nothing for a while, such as 30m or 1h30m, at most a day:
-it does nothing new and undoes nothing. It goes on watching, advising and recording, and
-renews the leases in force. Asked again, the pause lasts from now on. It ends by itself,
-by resume, and with the daemon.`,
+it does nothing new and undoes nothing but what a new policy forbids. It goes on
+watching, advising and recording, and renews the leases in force. An approval is
+refused meanwhile; a rollback is carried out.
+
+Asked again, the pause lasts from now on. It ends by itself, by resume, and with
+a reboot. A daemon that is started again is still paused: status says until
+when, and by whom.`,
+		Example: `  conntrack-guardian pause 30m
+  conntrack-guardian resume`,
 		Args: program.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			span, err := pauseSpan(args[0])

@@ -22,24 +22,32 @@ func rollbackCommand(f *flags) *cobra.Command {
 		Use:   "rollback ID... | --restrictions | --all",
 		Short: "Undo changes, by the daemon or without it",
 		Long: `Undo changes that the ledger shows in force: the value before is written, if the
-value in force is still the one the guardian wrote. A value that somebody else has
-changed since is left alone. Undoing a change first undoes those made on top of it.
+value in force is still the one the guardian wrote. A value that somebody else
+has changed since is left alone. Undoing a change first undoes those made on top
+of it.
 
-The daemon does it where one listens on the control socket, and this command itself
-otherwise: it needs no daemon and no policy. With --state-dir a daemon is asked only if
-the ledger there is its own. What the daemon has undone at an operator's word it may do again
-when its policy calls for it; pause keeps it from that.
+The daemon does it where one listens on the control socket, and this command
+itself otherwise: it needs no daemon and no policy. With --state-dir a daemon is
+asked only if the ledger there is its own.
 
---restrictions undoes what takes something from the traffic, and keeps what was added
-to the table's capacity: it gives shortened timeouts back, sets sources free that are
-limited or dropped, and has flows tracked again that bypass tracking. The daemon does so
-when it stops. Limits, drops and bypasses are leases: without the daemon the kernel ends
-them by itself within the time that the policy calls lease, and rollback then only
-records it.
+What is rolled back the guardian keeps off for yield_for (in [watch], 1h by
+default), and advises it no more: a limit of that source, a bypass of that flow,
+else the measure as a whole. status lists it until then. A shorter yield_for
+ends that sooner, also for what has been rolled back before.
+
+--restrictions undoes what takes something from the traffic, and keeps what was
+added to the table's capacity: it gives shortened timeouts back, sets sources
+free that are limited or dropped, and has flows tracked again that bypass
+tracking. The daemon does so when it stops. Limits, drops and bypasses are
+leases: without the daemon the kernel ends them by itself within the time that
+the policy calls lease, and rollback then only records it.
 
 nf_conntrack_max is not lowered below what the table holds and a margin, nor the
 hash table below one bucket for each entry, because new connections would then
 fail; --force does it all the same.`,
+		Example: `  conntrack-guardian rollback 3 4             # ids as in status and actions
+  conntrack-guardian rollback --restrictions  # let all traffic pass again
+  conntrack-guardian rollback --all`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if given := []bool{all, restrictions, len(args) > 0}; count(given) != 1 {
 				return program.Misuse("rollback takes the ids of changes, --restrictions or --all, one of the three")

@@ -36,20 +36,25 @@ func statusCommandWith(v *statusView) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [--watch[=INTERVAL] | --check]",
 		Short: "Show what is wrong and what is being done about it",
-		Long: `Show what is wrong and what is being done about it: how full the table is and was in
-the last hour, how fast it fills, why, what was done, what is advised, what has been
-given up to somebody else.
+		Long: `Show what is wrong and what is being done about it: how full the table is and
+was in the last hour, how fast it fills, why, what was done, what is advised,
+and what the guardian keeps off because somebody else or an operator has changed
+it.
 
---check prints one line for a monitoring system, with figures behind it, and ends with
+--check prints one line for a monitoring system, with figures behind it, and
+ends with
   0  OK        all is well
-  1  WARNING   there is trouble, or it is hardly over; advice waits for approval; a change
-               was given up; the policy file is rejected; nothing is recorded; a pause
-  2  CRITICAL  connections are being lost; the daemon can't act or can't read the table;
-               it is not running or gives no answer
+  1  WARNING   there is trouble, or it is hardly over; advice waits for approval;
+               a change was given up to somebody else or rolled back, and the
+               guardian keeps off; the policy file is rejected; nothing is
+               recorded; a pause
+  2  CRITICAL  connections are being lost; the daemon can't act or can't read
+               the table; it is not running or gives no answer
 Without --check the exit code is 3 if the daemon is not running.
 
---watch shows it again and again, every 2s or as given, until q is pressed. NO_COLOR in
-the environment keeps the screen without colour.`,
+--watch shows it again and again, every 2s or as given, until q is pressed.
+NO_COLOR in the environment keeps the screen without colour. An interval is
+written --watch=5s.`,
 		Args: program.Args(cobra.NoArgs),
 		PreRunE: func(*cobra.Command, []string) error {
 			switch {
