@@ -25,13 +25,13 @@ func actionsCommand(f *flags) *cobra.Command {
 		Long: `Print the ledger: what was done, why, and what came of it.
 
 Of a lease in force (a source that is limited or dropped, a flow that bypasses
-tracking) it says what is left of it if nobody renews it, and how many packets it has
-refused. That is read from the kernel, for which CAP_NET_ADMIN is needed; without it
-the list is printed all the same. A lease that the kernel has ended and the ledger has
-in force is over.
+tracking) it says what is left of it if nobody renews it, and how many packets
+it has refused. That is read from the kernel, for which CAP_NET_ADMIN is needed;
+without it the list is printed all the same. A lease that the kernel has ended
+and the ledger has in force is over.
 
---json prints the records of the ledger; of a lease in force also left, in seconds, and
-refused, in packets.`,
+--json prints the records of the ledger; of a lease in force also left, in
+seconds, and refused, in packets.`,
 		Args: program.Args(cobra.MatchAll(cobra.MaximumNArgs(1), ids)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := readLedger(f.stateDir)

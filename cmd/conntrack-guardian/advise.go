@@ -36,10 +36,11 @@ func adviseCommandWith(f *flags, find func(*survey) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "advise",
 		Short: "Print permanent sizes for the table, from what was learned of it",
-		Long: `Print permanent sizes for the connection-tracking table, each with its reason, its
-cost and its trade-off. They rest on the hours that the daemon has learned, on its
-flight record and on a census. It needs no daemon running, and changes nothing but
-that the kernel removes expired entries where a census comes by them.
+		Long: `Print permanent sizes for the connection-tracking table, each with its reason,
+its cost and its trade-off. They rest on the hours that the daemon has learned,
+on its flight record and on a census. It needs no daemon running, and changes
+nothing but that the kernel removes expired entries where a census comes by
+them.
 
   nf_conntrack_max      the entries that 99 of 100 hours don't exceed, times
                         --headroom, within the memory budget of the policy
@@ -53,14 +54,14 @@ that the kernel removes expired entries where a census comes by them.
   untracked             services of which no entry is translated, such as the
                         gateway's own resolver: they need no entry (NOTRACK)
 
-With less than an hour of readings nothing is sized, and with less than a day all
-figures are marked as provisional. Values that the guardian has changed for the time
-being count as they were before.
+With less than an hour of readings nothing is sized, and with less than a day
+all figures are marked as provisional. Values that the guardian has changed for
+the time being count as they were before.
 
 --write writes them as files with comments below a directory, ready to be looked
 through and copied to /etc: sysctl.d, modprobe.d and modules-load.d. It never
-writes below /etc, /usr, /lib or /run itself, and replaces no file without --force.
-Timeouts are in the file as comments.`,
+writes below /etc, /usr, /lib or /run itself, and replaces no file without
+--force. Timeouts are in the file as comments.`,
 		Example: `  conntrack-guardian advise                        # sizes for good, and why
   conntrack-guardian advise --headroom 3 --full    # more room; read all entries
   conntrack-guardian advise --write ./sizing       # as files`,

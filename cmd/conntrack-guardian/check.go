@@ -22,9 +22,10 @@ func checkCommand(f *flags) *cobra.Command {
 
   file:line:column: key: message
 
-Without FILE the installed policy ` + defaultPolicy + ` is checked. Drop-ins,
-guardian.d/*.toml beside the file, are read after it in lexical order: of a
-setting that stands in several files the last counts.
+Without FILE the installed policy is checked:
+` + defaultPolicy + `.
+Drop-ins, guardian.d/*.toml beside the file, are read after it in lexical order:
+of a setting that stands in several files the last counts.
 
 A policy without problems is told with the mode that each measure comes to, and
 with warnings of what is allowed and rarely meant. The exit code is 0 with

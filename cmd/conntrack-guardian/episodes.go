@@ -26,15 +26,23 @@ func episodesCommand(f *flags) *cobra.Command {
 		Short: "Show the episodes of trouble that were recorded",
 		Long: `Show the episodes of trouble that were recorded.
 
-Without an argument they are listed, oldest first. With an id (or the file of an
-episode, also one from elsewhere) it is told what happened: a plot of the entries and of
-nf_conntrack_max with what was lost, the changes that were made and taken back, cause and
-evidence, who filled the table, and kernel values that differ.
+Without an argument they are listed, oldest first: PEAK is the highest
+utilization, LOST what the kernel counted as lost, CHANGES how many were made
+and how many of them were left in force when the record ends.
 
---html writes the same as one page that needs nothing else, for a report of the incident
-(- is the standard output). It names addresses of clients.
+With an id (or the file of an episode, NAME.episode, also one from elsewhere) it
+is told what happened: a plot of the entries and of nf_conntrack_max with what
+was lost, the changes that were made and taken back, cause and evidence, who
+filled the table, and kernel values that differ.
 
-Times are UTC. Where the locale is not UTF-8 (LC_ALL, LC_CTYPE, LANG) the text is ASCII.`,
+--html writes the same as one page that needs nothing else, for a report of the
+incident (- is the standard output). It names addresses of clients.
+
+Times are UTC. Where the locale is not UTF-8 (LC_ALL, LC_CTYPE, LANG) the text
+is ASCII.`,
+		Example: `  conntrack-guardian episodes
+  conntrack-guardian episodes 20260301T031134Z
+  conntrack-guardian episodes 20260301T031134Z --html report.html`,
 		Args: program.Args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()

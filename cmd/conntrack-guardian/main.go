@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,8 +37,21 @@ type flags struct {
 	exit int // the exit code where it says more than program's do, else 0
 }
 
+const rootLong = `Keeps the connection-tracking table of a NAT gateway from filling up.
+
+run is the daemon. To look: status, top, episodes, actions. To try a policy:
+check, plan, replay. To have a say: approve, pause, resume, reload, rollback. To
+size the table for good: advise.
+
+status, approve, pause, resume and reload need a running daemon; rollback asks
+it where there is one; all others work without it. Exit codes: 0 done, 1 failed,
+2 usage, 3 the daemon is not running.`
+
 func newRoot(f *flags) *cobra.Command {
 	root := program.Root("conntrack-guardian", "Keeps the connection-tracking table of a NAT gateway from filling up")
+	root.Long = rootLong
+	// So that the descriptions of flags fit a terminal, too.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
 	root.AddCommand(runCommand(f), checkCommand(f), planCommand(f), topCommand(f), adviseCommand(f), actionsCommand(f), rollbackCommand(f),
 		episodesCommand(f), replayCommand(f), statusCommand(f), approveCommand(f), reloadCommand(f), pauseCommand(f), resumeCommand(f), versionCommand(f))
 	return root
@@ -53,6 +67,6 @@ func (f *flags) stateFlag(cmd *cobra.Command) {
 	if dir == "" {
 		dir = defaultStateDir
 	}
-	cmd.Flags().StringVar(&f.stateDir, "state-dir", dir, "`DIR` of the ledger")
+	cmd.Flags().StringVar(&f.stateDir, "state-dir", dir, "`DIR` of the ledger, the flight record and what was learned")
 	_ = cmd.MarkFlagDirname("state-dir")
 }

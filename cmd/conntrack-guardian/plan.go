@@ -33,24 +33,26 @@ func planCommandWith(f *flags, w *whatIf) *cobra.Command {
 daemon, and changes nothing but that the kernel removes expired entries where a
 census comes by them.
 
-While there is trouble it takes two censuses a second apart, and a third where that
-decides. How fast a source makes connections is then how fast its entries become more,
-which is less where others of them end: the daemon counts new connections instead, but
-that takes a table in the kernel. It names those who are never limited, and looks for
-the flows that the policy lets bypass tracking, which reads the whole table.
+While there is trouble it takes two censuses a second apart, and a third where
+that decides. How fast a source makes connections is then how fast its entries
+become more, which is less where others of them end: the daemon counts new
+connections instead, but that takes a table in the kernel. It names those who
+are never limited, and looks for the flows that the policy lets bypass tracking,
+which reads the whole table.
 
 With --timeouts it prints instead what shorter timeouts would free now, from a
-sample of the table or, with --full, from all of it. The timeouts are the floors of
-the policy, whatever else that says of the measure, or those that are given. A
-class is named like its sysctl without nf_conntrack_, or shorter as long as it is
-clear: tcp_timeout_time_wait, tcp_time_wait, time_wait.
+sample of the table or, with --full, from all of it. The timeouts are the floors
+of the policy, whatever else that says of the measure, or those that are given.
+A class is named like its sysctl without nf_conntrack_, or shorter as long as it
+is clear: tcp_timeout_time_wait, tcp_time_wait, time_wait.
 
 Existing entries are taken as if the new timeout had always been in force: those
 that have been silent for as long are freed at once, and the others of the class
-end sooner by the difference. Entries that are offloaded, have a timeout fixed or
-more time left than their class gives are not among them, nor are assured
+end sooner by the difference. Entries that are offloaded, have a timeout fixed
+or more time left than their class gives are not among them, nor are assured
 connections in ESTABLISHED unless the policy allows to end them. ± has the
-uncertainty of a sample, and of a histogram of the seconds that entries have left.`,
+uncertainty of a sample, and of a histogram of the seconds that entries have
+left.`,
 		Example: `  conntrack-guardian plan                              # what the policy would do now
   conntrack-guardian plan --timeouts                   # what its floors would free
   conntrack-guardian plan --timeouts time_wait=30s     # what 30 s of TIME_WAIT would

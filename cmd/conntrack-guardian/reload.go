@@ -11,9 +11,9 @@ func reloadCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the daemon read its policy now",
-		Long: `Have the daemon read its policy now, without waiting until it notices that the file
-has changed. A policy with mistakes is refused: they are printed, the last good policy
-stays in force, and the exit code is 1.`,
+		Long: `Have the daemon read its policy now, without waiting until it notices that the
+file has changed. A policy with mistakes is refused: they are printed, the last
+good policy stays in force, and the exit code is 1.`,
 		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.ask(cmd, control.Request{Verb: control.Reload})

@@ -19,20 +19,38 @@ func replayCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay RECORD [--policy FILE]",
 		Short: "Decide a recorded incident again, by the same policy or another",
-		Long: `Decide a recorded incident again, by the policy of then or by another, and print what
-was decided then beside what would be decided. It needs no daemon and touches nothing.
+		Long: `Decide a recorded incident again, by the policy of then or by another, and print
+what was decided then beside what would be decided. It needs no daemon and
+touches nothing.
 
-RECORD is the id of an episode, the file of one (also from elsewhere), a segment of the
-flight record, or its directory, which is all of it.
+RECORD is the id of an episode, the file of one (also from elsewhere), a segment
+of the flight record, or its directory, which is all of it.
 
-Until something else is done than then, every reading is taken as it was recorded: so the
-policy of then decides the same, to the letter. From there on the replay has changes and
-limits of its own, and estimates how many entries there would have been: as many as there
-were, what the full table of then refused included, for two minutes each. What shortened
-timeouts, limits and bypasses free is not in the estimate.
+Until something else is done than then, every reading is taken as it was
+recorded: so the policy of then decides the same, to the letter. From there on
+the replay has changes and limits of its own, and estimates how many entries
+there would have been: as many as there were, what the full table of then
+refused included, for two minutes each. What shortened timeouts, limits and
+bypasses free is not in the estimate.
 
-Marks: = the same, ~ the same for another reason, ! otherwise, - only then, + only now.
-Times are UTC. --json has every decision with its reason.`,
+Marks: = the same, ~ the same for another reason, ! otherwise,
+       - only then, + only now
+
+  open, close  an episode
+  cause        a diagnosis
+  rank         who holds how much
+  advise       what was not done, for want of approval
+  bounded      what a bound of the policy left undone
+  judge #1     whether change 1 helped
+  undo #1      change 1 is taken back by the policy
+  yield #1     change 1 is left to somebody else
+  any other    a change that is made
+
+What an operator did is input, and has no line. Times are UTC. --json has every
+decision with its reason. The exit code is 0 also where decisions differ.`,
+		Example: `  conntrack-guardian replay 20260301T031134Z                    # as it was
+  conntrack-guardian replay 20260301T031134Z --policy new.toml  # as it would be
+  conntrack-guardian replay /var/lib/conntrack-guardian/record --policy new.toml`,
 		Args: program.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := f.readRecord(args[0])

@@ -28,9 +28,10 @@ func runCommand(f *flags) *cobra.Command {
 		Long: `Run the daemon: watch the table and, as far as the policy approves, act.
 
 It takes up a policy file that has changed by itself, and on SIGHUP; a file with
-mistakes is refused and the last good policy stays in force. Operators command it by
-its control socket: see status, approve, rollback, reload, pause and resume. SIGTERM
-stops it: the capacity that it added stays, shortened timeouts and leases end.`,
+mistakes is refused and the last good policy stays in force. At the start it
+ends the command instead. Operators command it by its control socket: see
+status, approve, rollback, reload, pause and resume. SIGTERM stops it: the
+capacity that it added stays, shortened timeouts and leases end.`,
 		Args: program.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(journald.New(cmd.ErrOrStderr(), slog.LevelInfo))

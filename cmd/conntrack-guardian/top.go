@@ -51,19 +51,19 @@ func topCommandWith(t *top) *cobra.Command {
 		Use:   "top",
 		Short: "Print who and what fills the table, or who is limited",
 		Long: `Print who and what fills the connection-tracking table, from a census of it. It
-needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing but
-that the kernel removes expired entries as it comes by them.
+needs neither the daemon nor a policy, only CAP_NET_ADMIN, and changes nothing
+but that the kernel removes expired entries as it comes by them.
 
-A census is by default a sample: the first entries of the hash table, which are as
-good as drawn at random, read in a fraction of a second however large the table.
-Its shares have a ± in percentage points, within which 99 of 100 samples come.
-With --full every entry is read, at 1.5 to 3 CPU seconds a million, and with
---source every entry of that source. Where there are more addresses than can be
-counted one by one, a number is marked ≥ for at least.
+A census is by default a sample: the first entries of the hash table, which are
+as good as drawn at random, read in a fraction of a second however large the
+table. Its shares have a ± in percentage points, within which 99 of 100 samples
+come. With --full every entry is read, at 1.5 to 3 CPU seconds a million, and
+with --source every entry of that source. Where there are more addresses than
+can be counted one by one, a number is marked ≥ for at least.
 
 The first table has kinds of entries, in percent of all: assured ones, which the
-kernel never evicts; those without a reply; TCP that is half-open, established but
-idle for over 2 hours, closing; UDP that is silent for 10 seconds or longer;
+kernel never evicts; those without a reply; TCP that is half-open, established
+but idle for over 2 hours, closing; UDP that is silent for 10 seconds or longer;
 translated ones; IPv6. An entry may be of several kinds.
 
 The second table is by one of
@@ -83,24 +83,25 @@ The second table is by one of
                and how many entries that would free at once (plan --timeouts
                says more)
 
-With --limits it takes no census, but prints what the guardian restricts just now: the
-sources that are limited or dropped, and the flows that bypass tracking, on which
-terms, and how many packets were refused; of a source that is limited each is the first
-of a connection. They are leases: what is left of one is when the kernel ends it, unless
-the daemon renews it, as it does while there is a reason. Since when and why is added
-from the ledger where that can be read.
+With --limits it takes no census, but prints what the guardian restricts just
+now: the sources that are limited or dropped, and the flows that bypass tracking,
+on which terms, and how many packets were refused; of a source that is limited
+each is the first of a connection. They are leases: what is left of one is when
+the kernel ends it, unless the daemon renews it, as it does while there is a
+reason. Since when and why is added from the ledger where that can be read.
 
 With --watch a census is taken every 5 seconds, or as often as said, and printed
-with the change of each row in entries per second. On a terminal it is drawn over
-the last one, until q or Ctrl-C.
+with the change of each row in entries per second. On a terminal it is drawn
+over the last one, until q or Ctrl-C.
 
---json prints all lists, whatever --by and --limit say (floors and what they would
-free are in plan --timeouts --json); with --watch one object a line. A list has the 100 largest at most. Shares are from 0 to 1, of the whole
-table; low and high bound the entries; all times are in seconds; and the port of
-ICMP is 256 times its type plus its code. With --limits it is one list, leases:
-kind is limit, drop or bypass; lease and left, and held for since when, are in seconds;
-refused and refused_per_second are packets; change is the id that actions takes. What is
-not known is null.`,
+--json prints all lists, whatever --by and --limit say (floors and what they
+would free are in plan --timeouts --json); with --watch one object a line. A
+list has the 100 largest at most. Shares are from 0 to 1, of the whole table;
+low and high bound the entries; all times are in seconds; and the port of ICMP
+is 256 times its type plus its code. With --limits it is one list, leases: kind
+is limit, drop or bypass; lease and left, and held for since when, are in
+seconds; refused and refused_per_second are packets; change is the id that
+actions takes. What is not known is null.`,
 		Example: `  conntrack-guardian top                        # the 20 largest sources
   conntrack-guardian top --by snat --full       # who runs out of source ports
   conntrack-guardian top --watch                # as it goes, every 5 seconds
