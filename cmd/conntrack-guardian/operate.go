@@ -59,12 +59,8 @@ func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*
 	g.Source = func() string { return f.source(inForce) }
 	g.Load = op.watcher.Now
 	g.Admit = func(next config.File) error {
-		access, err := control.Resolve(next.Control.Group, next.Control.ReadAll)
-		if err == nil {
-			err = op.server.Permit(access)
-		}
-		if err != nil {
-			return fmt.Errorf("[control] of the policy: %w", err)
+		if err := op.permit(next.Control, inForce.Control); err != nil {
+			return err
 		}
 		if next.Record != inForce.Record {
 			log.Info("the new [record] of the policy counts from the next start of the daemon")
@@ -73,6 +69,21 @@ func (f *flags) operate(g *guard.Guard, policy config.File, log *slog.Logger) (*
 		return nil
 	}
 	return op, nil
+}
+
+// permit lets in whom a policy lets in. A group that can't be found any more is no reason
+// to refuse a policy that has nothing new about it.
+func (op *operation) permit(next, inForce config.Control) error {
+	access, err := control.Resolve(next.Group, next.ReadAll)
+	switch {
+	case err == nil:
+		op.server.Permit(access)
+	case next != inForce:
+		return fmt.Errorf("[control] of the policy: %w", err)
+	default:
+		op.log.Warn("who may use the control socket stays as it was: " + err.Error())
+	}
+	return nil
 }
 
 func (op *operation) close() {

@@ -84,16 +84,16 @@ func (a *Access) who() string {
 
 // apply gives the socket's file the mode that keeps out at once whom the credentials would
 // keep out. Where the file can't be given to the group it lets everybody ask.
-func (a *Access) apply(path string) error {
+func (a *Access) apply(at *spot) error {
 	mode := os.FileMode(0o666)
 	switch {
 	case a.readAll:
 	case a.group == nobody:
 		mode = 0o600
-	case os.Chown(path, -1, int(a.group)) == nil:
+	case os.Chown(at.file(), -1, int(a.group)) == nil:
 		mode = 0o660
 	}
-	if err := os.Chmod(path, mode); err != nil {
+	if err := os.Chmod(at.file(), mode); err != nil {
 		return fmt.Errorf("set the mode of the control socket: %w", err)
 	}
 	return nil

@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 		askOnce(os.Args[1])
 	case "witness":
 		witness()
+	case "listen":
+		listenOnly(os.Args[1])
 	case "attack":
 		hands, err := strconv.Atoi(os.Args[2])
 		if err != nil {

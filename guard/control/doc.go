@@ -17,6 +17,9 @@
 //   - Who may command is decided by the credentials that the kernel keeps of the peer
 //     (SO_PEERCRED, SO_PEERGROUPS), not by the socket's file mode: root, the daemon's own
 //     user, and the members of one group. Others may read where the policy says so.
+//   - The socket's file is held open, and never looked for by its name to be changed: what
+//     comes to have that name is somebody else's. A socket that was removed is made anew
+//     within lookEvery, or at the next reload, and who had connected is still answered.
 //   - Nobody can load the loop: it is asked for its status five times a second at most, and
 //     for the rest only by those who may command. Connections, header, body and each phase of
 //     a request are bounded, and strangers leave half of the connections to the others.

@@ -14,9 +14,14 @@ const (
 	ofOneUser   = 8 // of strangers
 )
 
-// A gate is a listener that knows whom it lets in, and how many there are.
+// A gate is a listener that knows whom it lets in.
 type gate struct {
 	*net.UnixListener
+	*room
+}
+
+// A room knows how many are in it, by whichever gate they came.
+type room struct {
 	stranger func(*peer) bool
 	turned   func() // counts those that are not let in
 
@@ -57,29 +62,29 @@ func (g *gate) Accept() (net.Conn, error) {
 }
 
 // admit counts a peer in, until leave is called, or returns nil.
-func (g *gate) admit(p *peer) (leave func()) {
-	alien := g.stranger(p)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside >= connections || alien && (g.alien >= strangers || g.users[p.uid] >= ofOneUser) {
+func (r *room) admit(p *peer) (leave func()) {
+	alien := r.stranger(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inside >= connections || alien && (r.alien >= strangers || r.users[p.uid] >= ofOneUser) {
 		return nil
 	}
-	g.count(p.uid, alien, 1)
+	r.count(p.uid, alien, 1)
 	return sync.OnceFunc(func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.count(p.uid, alien, -1)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.count(p.uid, alien, -1)
 	})
 }
 
-func (g *gate) count(uid uint32, alien bool, n int) {
-	g.inside += n
+func (r *room) count(uid uint32, alien bool, n int) {
+	r.inside += n
 	if !alien {
 		return
 	}
-	g.alien += n
-	if g.users[uid] += n; g.users[uid] == 0 {
-		delete(g.users, uid)
+	r.alien += n
+	if r.users[uid] += n; r.users[uid] == 0 {
+		delete(r.users, uid)
 	}
 }
 

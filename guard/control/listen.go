@@ -38,7 +38,7 @@ func (e *InUseError) Error() string {
 
 // listen makes the socket, in the place of one on which nobody listens any more. It has
 // its mode before it has its name.
-func listen(path string, a *Access) (*net.UnixListener, error) {
+func listen(path string, a *Access) (*spot, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the control socket: %w", err)
 	}
@@ -54,15 +54,20 @@ func listen(path string, a *Access) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("make the control socket: %w", err)
 	}
 	l.SetUnlinkOnClose(false) // by that time another daemon's may have the name
-	if err = a.apply(draft); err == nil {
+	at, err := newSpot(l, draft)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("make the control socket: %w", err)
+	}
+	if err = a.apply(at); err == nil {
 		err = os.Rename(draft, path)
 	}
 	if err != nil {
-		l.Close()
+		at.close()
 		os.Remove(draft)
 		return nil, fmt.Errorf("make the control socket: %w", err)
 	}
-	return l, nil
+	return at, nil
 }
 
 // vacant checks that nothing is at the path but a socket that nobody listens on.
@@ -75,7 +80,7 @@ func vacant(path string) error {
 	case there.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("make the control socket: %s is there and no socket", path)
 	}
-	c, err := net.DialTimeout("unix", path, time.Second)
+	p, err := listener(path)
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -84,10 +89,15 @@ func vacant(path string) error {
 	case err != nil:
 		return fmt.Errorf("ask who listens on the control socket: %w", err)
 	}
-	defer c.Close()
-	p, err := peerOf(c.(*net.UnixConn))
-	if err != nil {
-		return err
-	}
 	return &InUseError{path, p.pid}
+}
+
+// listener is who listens on the socket at a path.
+func listener(path string) (peer, error) {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return peer{}, err
+	}
+	defer c.Close()
+	return peerOf(c.(*net.UnixConn))
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -38,35 +38,49 @@ type Server struct {
 	daemon  Daemon
 	log     *slog.Logger
 	path    string
-	file    os.FileInfo // of the socket as it was made
 	access  atomic.Pointer[Access]
 	refused atomic.Uint64
 	status  cache
 	http    http.Server
-	done    chan struct{} // closed when it serves no more
+	room    room
+	look    chan struct{}  // has the keeper look at once
+	stop    func()         // ends the keeper
+	keeping sync.WaitGroup // the keeper
+	serving sync.WaitGroup // those that accept connections
+
+	mu   sync.Mutex
+	spot *spot // another one only by the keeper
 }
 
 // Listen makes the socket and answers on it until Close. A socket that is left of a dead
 // daemon is replaced; that of a living one is an *InUseError. Only a failure of the server
 // itself is logged.
 func Listen(path string, d Daemon, a Access, log *slog.Logger) (*Server, error) {
-	l, err := listen(path, &a)
+	return listenAndLook(path, d, a, log, lookEvery)
+}
+
+func listenAndLook(path string, d Daemon, a Access, log *slog.Logger, every time.Duration) (*Server, error) {
+	at, err := listen(path, &a)
 	if err != nil {
 		return nil, err
 	}
 	s := newServer(d, a, log)
-	s.path = path
-	if s.file, err = os.Lstat(path); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("make the control socket: %w", err)
-	}
-	go s.serve(s.gate(l))
+	s.path, s.spot = path, at
+	s.serve(at)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.keeping.Go(func() { s.keep(ctx, every) })
 	return s, nil
 }
 
 func newServer(d Daemon, a Access, logger *slog.Logger) *Server {
-	s := &Server{daemon: d, log: logger, done: make(chan struct{})}
+	s := &Server{daemon: d, log: logger, look: make(chan struct{}, 1)}
 	s.access.Store(&a)
+	s.room = room{
+		stranger: func(p *peer) bool { return s.access.Load().of(p) < commands },
+		turned:   func() { s.refused.Add(1) },
+		users:    map[uint32]int{},
+	}
 	s.status.turn = make(chan struct{}, 1)
 	s.http = http.Server{
 		Handler:           s,
@@ -87,26 +101,14 @@ func newServer(d Daemon, a Access, logger *slog.Logger) *Server {
 // peerKey is the context's key of the peer.
 type peerKey struct{}
 
-func (s *Server) gate(l *net.UnixListener) *gate {
-	return &gate{
-		UnixListener: l,
-		stranger:     func(p *peer) bool { return s.access.Load().of(p) < commands },
-		turned:       func() { s.refused.Add(1) },
-		users:        map[uint32]int{},
-	}
-}
-
-func (s *Server) serve(l net.Listener) {
-	defer close(s.done)
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		s.log.Error("the control socket is dead: " + err.Error())
-	}
-}
-
-// Permit lets others in from now on.
-func (s *Server) Permit(a Access) error {
-	s.access.Store(&a)
-	return a.apply(s.path)
+// serve answers those who come to a spot.
+func (s *Server) serve(at *spot) {
+	s.serving.Go(func() {
+		err := s.http.Serve(&gate{at.listener, &s.room})
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) { // or it was left
+			s.log.Error("the control socket is dead: " + err.Error())
+		}
+	})
 }
 
 // Refused is how many connections and requests were refused, malformed ones included.
@@ -114,26 +116,25 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 
 // Close takes the socket away, and gives the requests under way a second.
 func (s *Server) Close() error {
+	s.stop()
+	s.keeping.Wait()
 	err := s.remove()
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil { // in time
 		err = errors.Join(err, s.http.Close())
 	}
-	<-s.done
+	s.serving.Wait()
+	s.spot.close()
 	return err
 }
 
 // remove unlinks the socket, unless it is another's by now.
 func (s *Server) remove() error {
-	there, err := os.Lstat(s.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(there, s.file) {
+	if !s.spot.named(s.path) {
 		return nil
 	}
-	if err == nil {
-		err = os.Remove(s.path)
-	}
-	if err != nil {
+	if err := os.Remove(s.path); err != nil {
 		return fmt.Errorf("remove the control socket: %w", err)
 	}
 	return nil
