@@ -13,6 +13,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/actions/ledger"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/config"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/control"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/timeout"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
@@ -69,7 +70,14 @@ func TestApproveAfterRefusal(t *testing.T) {
 	if _, err := o.ask(control.Request{Verb: control.Rollback, All: true, Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	o.refusal(control.Request{Verb: control.Approve, ID: id}, control.Stale, "it has been done and rolled back by hand")
+	o.run(10*time.Second, 60_000)
+	o.wantMax(65536)
+	if list := o.status().Advice; len(list) != 1 || list[0].ID != id {
+		t.Errorf("what was rolled back can't be approved: %+v", list)
+	}
+	if a, err := o.ask(control.Request{Verb: control.Approve, ID: id}); err != nil {
+		t.Errorf("approved again: %+v, %v", a, err)
+	}
 }
 
 // A limit is approved beyond the acts of an hour, and after the pause in which it was
@@ -141,34 +149,6 @@ func TestClientIsGone(t *testing.T) {
 		w.ticks(30 * time.Second)
 		if len(w.leases()) != 0 || len(w.approvals) != 0 {
 			t.Errorf("%d leases, %d approvals", len(w.leases()), len(w.approvals))
-		}
-	})
-}
-
-// A rollback of timeouts comes when the walk over the entries has ended; the loop goes on
-// meanwhile, and so does a rollback of something else.
-func TestRollbackWaitsForTheWalk(t *testing.T) {
-	m := &walkman{takes: time.Hour}
-	shortening(t, m, func(w *gateway) {
-		w.want = 63_000
-		w.ticks(3 * time.Second)
-		answered := false
-		w.serve(context.Background(), control.Request{Verb: control.Rollback, Restrictions: true, By: "alice"}, func(a *control.Answer, err error) {
-			answered = true
-			if err != nil || !strings.HasPrefix(a.Message, "1 change taken back") {
-				t.Errorf("%+v, %v", a, err)
-			}
-		})
-		if answered || w.value(timeWait) != 10 {
-			t.Error("timeouts are given back under a walk")
-		}
-		w.ticks(2 * time.Second)
-		if !answered || w.value(timeWait) != 120 || len(m.ended) != 1 {
-			t.Errorf("answered %v, TIME_WAIT %d s, %d walks ended", answered, w.value(timeWait), len(m.ended))
-		}
-		w.ticks(time.Minute)
-		if w.value(timeWait) != 120 {
-			t.Error("shortened again within yield_for")
 		}
 	})
 }
@@ -261,3 +241,86 @@ func TestRequestsDontHasteReadings(t *testing.T) {
 type reader func(*policy.Snapshot) error
 
 func (r reader) Read(s *policy.Snapshot) error { return r(s) }
+
+// A reload with another prefix length, or without a flow, ends at once what is of the old
+// terms, though nobody decides about it.
+func TestReloadEndsWhatDoesNotFit(t *testing.T) {
+	limiting(t, func(w *gateway, _ *scout, _ *allowlist) {
+		w.want, w.refuse = 63_000, 18_950
+		w.ticks(3 * time.Second)
+		c := w.Config
+		c.LimitSource.IPv4Bits = 24
+		w.reload(func() (config.File, error) { return config.File{Policy: c}, nil })
+		if got := w.leased.Value(limit); got != "" {
+			t.Errorf("%s is %q before the next reading", limit, got)
+		}
+	})
+}
+
+// One approval of a piece of advice is enough.
+func TestApprovedTwiceAtOnce(t *testing.T) {
+	hogs(t, 2, 0.2, func(w *gateway, _ *scout) {
+		w.Config.Mode = policy.Advise
+		w.want = 63_000
+		w.ticks(20 * time.Second)
+		r := control.Request{Verb: control.Approve, ID: w.status().Advice[0].ID, By: "alice"}
+		var first, second error
+		answered := 0
+		w.serve(context.Background(), r, func(_ *control.Answer, err error) { first, answered = err, answered+1 })
+		w.serve(context.Background(), r, func(_ *control.Answer, err error) { second, answered = err, answered+1 })
+		w.ticks(5 * time.Second)
+		var refusal *control.Refusal
+		if answered != 2 || first != nil || !errors.As(second, &refusal) || refusal.Code != control.Blocked || len(w.leases()) != 1 {
+			t.Errorf("%d answers: %v, %v; %d leases", answered, first, second, len(w.leases()))
+		}
+	})
+}
+
+// An approval for which no census comes is refused when it has waited long enough.
+func TestApprovalWithoutCensus(t *testing.T) {
+	hogs(t, 2, 0.2, func(w *gateway, s *scout) {
+		w.Config.Mode = policy.Advise
+		w.want = 63_000
+		w.ticks(20 * time.Second)
+		s.err = errors.New("no such luck")
+		began := w.now
+		_, err := w.answerOf(control.Request{Verb: control.Approve, ID: w.status().Advice[0].ID})
+		var refusal *control.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != control.Blocked || !strings.Contains(refusal.Message, "no fresh census") {
+			t.Errorf("%v", err)
+		}
+		if waited := w.now - began; waited < approvalPatience || waited > longestPatience+time.Second {
+			t.Errorf("after %s", waited)
+		}
+	})
+}
+
+// A walk for timeouts that an operator has approved is made in mode advise.
+func TestApprovedWalk(t *testing.T) {
+	m := &walkman{}
+	shortening(t, m, func(w *gateway) {
+		w.Config.Mode = policy.Advise
+		w.want = 63_000
+		w.ticks(5 * time.Second)
+		id := ""
+		for _, a := range w.status().Advice {
+			if a.Measure == policy.ShortenTimeouts && a.Due {
+				id = a.ID
+			}
+		}
+		if a, err := w.answerOf(control.Request{Verb: control.Approve, ID: id}); err != nil {
+			t.Fatalf("%s: %+v, %v", id, a, err)
+		}
+		w.ticks(3 * time.Second)
+		if len(m.plans) == 0 || m.plans[0].Rules[timeout.TCPTimeWait].New != 10 || w.value(timeWait) != 10 {
+			t.Errorf("%d walks, TIME_WAIT %d s", len(m.plans), w.value(timeWait))
+		}
+		c := w.Config
+		c.Mode = policy.Observe
+		w.reload(func() (config.File, error) { return config.File{Policy: c}, nil })
+		w.ticks(2 * time.Second)
+		if w.value(timeWait) != 120 {
+			t.Errorf("TIME_WAIT %d s in mode observe", w.value(timeWait))
+		}
+	})
+}

@@ -99,7 +99,7 @@ func TestApproveInVain(t *testing.T) {
 		"kernel refuses": {func(o *office) { o.kernel.SetReadOnly(true) }, control.Blocked, "it was tried and failed: "},
 		"blind":          {func(o *office) { o.blinded(errors.New("no such luck")) }, control.Blocked, "no such luck"},
 		"no ledger":      {func(o *office) { o.breakLedger(); o.run(time.Second, 60_000) }, control.Blocked, ""},
-		"passed":         {func(o *office) { o.run(30*time.Second, 1000) }, control.Stale, "it is not wanted any more"},
+		"passed":         {func(o *office) { o.run(30*time.Second, 1000) }, control.Stale, "it is not wanted now"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, id := advised(t)
@@ -114,41 +114,6 @@ func TestApproveInVain(t *testing.T) {
 }
 
 func (o *office) blinded(err error) { o.gateway.err = err }
-
-func TestRollBack(t *testing.T) {
-	o := &office{gateway: newGateway(t)}
-	o.run(10*time.Second, 1000)
-	o.run(8*time.Second, 120_000)
-	o.wantMax(262144)
-	o.refusal(control.Request{Verb: control.Rollback, Changes: []int{99}}, control.NotFound, "no change 99")
-	a, err := o.ask(control.Request{Verb: control.Rollback, All: true})
-	if err != nil || len(a.Failed) != 1 || a.Message != "nothing was taken back" {
-		t.Errorf("under a full table: %+v, %v", a, err)
-	}
-	o.run(10*time.Second, 20_000)
-	if a, err = o.ask(control.Request{Verb: control.Rollback, All: true}); err != nil || len(a.Failed) != 0 || !strings.HasPrefix(a.Message, "2 changes taken back; the guardian keeps off") {
-		t.Fatalf("%+v, %v", a, err)
-	}
-	o.wantMax(65536)
-	o.refusal(control.Request{Verb: control.Rollback, Changes: []int{1}}, control.Blocked, "not in force")
-	for _, line := range o.wantLines(eventUndone, 2) {
-		if !strings.Contains(line, "rolled back by hand, by alice (uid 1000)") {
-			t.Error(line)
-		}
-	}
-	o.run(5*time.Minute, 64_000)
-	o.wantMax(65536) // an hour (yield_for) is not over
-	if off := o.status().Yielded; len(off) != 2 || !off[0].RolledBack || off[0].Text != "raise nf_conntrack_max from 65,536 to 131,072: rolled back by hand, by alice (uid 1000)" {
-		t.Errorf("kept off: %+v", off)
-	}
-	if a, err = o.ask(control.Request{Verb: control.Rollback, Restrictions: true}); err != nil || a.Message != "nothing of that is in force" || string(a.Changes) != "[]" {
-		t.Errorf("%+v %s, %v", a, a.Changes, err)
-	}
-	o.run(time.Hour, 64_000)
-	if o.value("net.netfilter.nf_conntrack_max") == 65536 {
-		t.Error("the guardian keeps off for ever")
-	}
-}
 
 // A reload that somebody asks for is answered with what came of it; one that is asked for
 // while the file is being read has it read again.

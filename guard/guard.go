@@ -179,6 +179,9 @@ func (g *Guard) settle(recover func() ([]ledger.Change, error)) {
 func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	now := g.Clock()
 	g.ticked = now
+	g.meetWalk()
+	g.loosening.meet()
+	g.resumeLater() // which takes no reading
 	if err := g.Sensor.Read(&g.snapshot); err != nil {
 		g.reportBlind(err)
 		g.refuseAll(g.blind)
@@ -187,11 +190,8 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 	}
 	g.reportSeeing()
 	g.tryLedger(now)
-	g.meetWalk()
 	g.pruning.meet()
-	g.loosening.meet()
 	g.meetSuspects()
-	g.resumeLater()
 	g.snapshot.Changes = g.changes()
 	g.readLeases(now)
 	g.snapshot.Unable, g.snapshot.Paused, g.snapshot.Approved = g.unable, g.pausing(now), g.approved()

@@ -69,6 +69,10 @@ func (g *Guard) reloadFor(answer func(*control.Answer, error)) {
 			answer(&control.Answer{Message: fmt.Sprintf("policy in force from %s, mode %s", g.Source(), g.Config.Mode)}, nil)
 			return
 		}
+		if errors.Is(err, errStopping) {
+			answer(nil, &control.Refusal{Code: control.Blocked, Message: err.Error()})
+			return
+		}
 		answer(nil, &control.Refusal{Code: control.Rejected, Message: "the policy is refused, the last good one stays in force", Lines: g.reload.problems})
 	})
 }

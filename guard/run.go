@@ -57,8 +57,10 @@ func (g *Guard) Run(ctx context.Context, n *Notifier, in Inputs) error {
 func (g *Guard) finish(n *Notifier) {
 	n.stopping()
 	g.refuseAll(errStopping.Error())
+	g.reload.telling = append(g.reload.telling, g.reload.waiting...)
 	g.reload.tell(errStopping)
 	g.liftAll()
+	g.resumeLater() // there is nothing left to wait for
 	g.dismiss()
 	g.awaitSuspects()
 	g.keepBaselineNow()

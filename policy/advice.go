@@ -71,17 +71,24 @@ func verbOf(mode Mode, approved bool, obstacle string) Verb {
 }
 
 // idOf names a wish by its measure, the trouble, whom it is about and how much has been
-// done about them: at every reading and in every mode the same, until it is done.
+// done about them: at every reading and in every mode the same, until it is done. What is
+// approved must be what was said, so timeouts have another for each level.
 func (st *State) idOf(s *Snapshot, d *Decision) string {
 	whom, done := d.whom(), 0
 	for i := range s.Changes {
 		ch := &s.Changes[i]
-		if ch.Measure == d.Measure && ch.State != Failed && ch.Terms.whom() == whom && st.thisPhase(*ch) {
+		if ch.Measure == d.Measure && ch.State != Failed && !ch.RolledBack && ch.Terms.whom() == whom && st.thisPhase(*ch) {
 			done++
 		}
 	}
 	h := fnv.New32a()
 	fmt.Fprint(h, st.Episode.Name, st.Episode.phase, d.Measure, whom, done) // a hash takes all
+	if d.Measure == ShortenTimeouts {
+		fmt.Fprint(h, d.To)
+		for _, t := range d.Timeouts {
+			fmt.Fprint(h, t.Name)
+		}
+	}
 	return fmt.Sprintf("%s-%05x", d.Measure, h.Sum32()&0xfffff)
 }
 
@@ -177,26 +184,63 @@ func (st *State) Refusal(s *Snapshot, ap Approval) (why string, final bool) {
 	case a.Measure == Bypass:
 		return "it is not known whether the flow may bypass tracking now", false
 	}
-	return "it is not wanted any more: " + st.Now.figures(), true
+	return "it is not wanted now: " + st.Now.figures() + st.instead(a), true
+}
+
+// reopen makes advice again of what was done in vain, or rolled back by hand: an operator
+// may approve it once more.
+func (st *State) reopen(s *Snapshot) {
+	for i := range st.Advice {
+		a := &st.Advice[i]
+		if a.Verb != Do || a.Episode != st.Episode.Name {
+			continue
+		}
+		switch ch, _ := st.newest(s, a); {
+		case ch.State == Failed:
+			a.Verb, a.Obstacle = Advised, "the kernel refused it"
+		case ch.RolledBack:
+			a.Verb, a.Obstacle = Advised, "it was rolled back by hand"
+		}
+	}
+}
+
+// newest is the newest change of this phase that a piece of advice may have led to.
+func (st *State) newest(s *Snapshot, a *Advice) (Change, bool) {
+	for _, ch := range slices.Backward(s.Changes) {
+		if ch.Measure == a.Measure && ch.Terms.whom() == a.Terms.whom() && st.thisPhase(ch) {
+			return ch, true
+		}
+	}
+	return Change{}, false
 }
 
 // since says what has become of what was done, empty where it is in force.
 func (st *State) since(s *Snapshot, a *Advice) string {
-	for _, ch := range slices.Backward(s.Changes) {
-		if ch.Measure != a.Measure || ch.Terms.whom() != a.Terms.whom() || !st.thisPhase(ch) {
-			continue
+	switch ch, _ := st.newest(s, a); ch.State {
+	case Undone:
+		return " and taken back"
+	case Yielded:
+		return ", and somebody else has changed it since"
+	}
+	return ""
+}
+
+// insists reports whether an operator approves something of a measure at this reading: it
+// does not wait then for the kernel to think better of it, nor for the time in which the
+// guardian keeps off what was rolled back.
+func (st *State) insists(s *Snapshot, m Measure) bool {
+	return slices.ContainsFunc(s.Approved, func(ap Approval) bool {
+		a := st.known(ap.ID)
+		return a != nil && a.Measure == m && a.Episode == st.Episode.Name
+	})
+}
+
+// instead names what is advised now in the place of something else, empty if nothing is.
+func (st *State) instead(a *Advice) string {
+	for i := range st.Advice {
+		if k := &st.Advice[i]; k.ID != a.ID && k.Measure == a.Measure && k.Terms.whom() == a.Terms.whom() && st.Due(k) {
+			return "; " + k.ID + " is advised now"
 		}
-		switch {
-		case ch.RolledBack:
-			return " and rolled back by hand"
-		case ch.State == Undone:
-			return " and taken back"
-		case ch.State == Yielded:
-			return ", and somebody else has changed it since"
-		case ch.State == Failed:
-			return " in vain: the kernel refused it"
-		}
-		break
 	}
 	return ""
 }

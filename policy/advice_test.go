@@ -86,10 +86,10 @@ func TestApproveStale(t *testing.T) {
 		set  func(m *sim, ap *Approval)
 		want string
 	}{
-		"the trouble has passed": {func(m *sim, _ *Approval) { m.until(t, 30*time.Second, 1000, nil) }, "it is not wanted any more: 1,000 of 65,536 entries (2 %)"},
+		"the trouble has passed": {func(m *sim, _ *Approval) { m.until(t, 30*time.Second, 1000, nil) }, "it is not wanted now: 1,000 of 65,536 entries (2 %)"},
 		"the episode is over":    {func(m *sim, _ *Approval) { m.until(t, 10*time.Minute, 1000, nil) }, "the trouble that it was for is over"},
 		"observe":                {func(m *sim, _ *Approval) { m.cfg.RaiseMax.Mode = Observe }, "raise-max is in mode observe: approval is for what is advised"},
-		"off":                    {func(m *sim, _ *Approval) { m.cfg.RaiseMax.Mode = Off }, "it is not wanted any more: 60,000 of 65,536 entries (92 %)"},
+		"off":                    {func(m *sim, _ *Approval) { m.cfg.RaiseMax.Mode = Off }, "it is not wanted now: 60,000 of 65,536 entries (92 %)"},
 		"paused":                 {func(m *sim, _ *Approval) { m.s.Paused = "paused by bob until ten" }, "paused by bob until ten"},
 		"no ledger":              {func(m *sim, _ *Approval) { m.s.Unable = "the disk is full" }, "the disk is full"},
 		"made up":                {func(_ *sim, ap *Approval) { ap.ID = "raise-max-00000" }, "there is no such advice"},

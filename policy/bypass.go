@@ -21,7 +21,7 @@ func (st *State) bypass(s *Snapshot, c *Config, now time.Duration) []Decision {
 	for i := range c.Bypass {
 		f := &c.Bypass[i]
 		mode := min(c.Mode, f.Mode)
-		if mode == Off || !st.wants(f) || bypasses(s, f.Name) || restsFlow(s, f, c.Watch.YieldFor, now) {
+		if mode == Off || !st.wants(f) || bypasses(s, f.Name) || st.restsFlow(s, f, c.Watch.YieldFor, now) {
 			continue
 		}
 		sight, known := s.sight(f, now)
@@ -142,12 +142,12 @@ func bypasses(s *Snapshot, name string) bool {
 
 // restsFlow reports whether a flow must wait: it was refused by the kernel, or somebody
 // else has ended it lately.
-func restsFlow(s *Snapshot, f *Flow, yieldFor, now time.Duration) bool {
+func (st *State) restsFlow(s *Snapshot, f *Flow, yieldFor, now time.Duration) bool {
 	of := Snapshot{Approved: s.Approved}
 	for _, ch := range s.Changes {
 		if ch.Terms.Flow == f.Name {
 			of.Changes = append(of.Changes, ch)
 		}
 	}
-	return resting(&of, Bypass, 0, yieldFor, now)
+	return st.resting(&of, Bypass, 0, yieldFor, now)
 }

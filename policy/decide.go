@@ -53,6 +53,7 @@ func Decide(st State, s Snapshot, c Config, now time.Duration) (State, []Decisio
 	st.acts, st.rush, st.paused = actsOf(&s, &c, now), st.hurry(&s), s.Paused != ""
 	st.Now, st.unsure = assess(&st.history, &s, &c, now), false
 	st.explain(&s, &c, now)
+	st.reopen(&s)
 	st.learn(&s, &c, now)
 
 	var out []Decision

@@ -188,6 +188,11 @@ func (st *State) remember(s *Snapshot, c *Config, now time.Duration) {
 			st.resumed.causes.add(ch.Cause)
 		}
 	}
+	for _, ch := range s.Changes {
+		if e := &st.resumed; e.Name != "" && ch.Episode == e.Name {
+			e.Since, e.phase = min(e.Since, ch.Made), min(e.phase, ch.Made)
+		}
+	}
 }
 
 // resumes takes up that episode when trouble is seen soon after the start: it is

@@ -30,7 +30,7 @@ func (st *State) growBuckets(s *Snapshot, c *Config, now time.Duration, limit in
 		at, future = limit, max(limit, st.future(s, c))
 	}
 	if mode == Off || !st.chainsTooLong(at, s, c) || drifting(s, GrowBuckets, s.Buckets) ||
-		st.grewIn(s) || resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
+		st.grewIn(s) || st.resting(s, GrowBuckets, m.Cooldown, c.Watch.YieldFor, now) {
 		return nil
 	}
 	to, bound := sizeBuckets(s, c, future)

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-	"time"
-)
+import "time"
 
 // stack returns the open changes of a measure, oldest first. Each rests on the
 // one before it: its Before is the other's After.
@@ -26,31 +22,25 @@ const (
 	lastBackoff  = time.Hour
 )
 
-// resting reports whether a measure must wait: it acted a moment ago, was refused, was
-// yielded to somebody else or rolled back by an operator. Where an operator approves it now
-// it does not wait for the kernel to think better of it.
-func resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
+// resting reports whether a measure must wait: it was yielded to somebody else or, unless
+// an operator approves it now, acted a moment ago, was refused or rolled back by hand.
+func (st *State) resting(s *Snapshot, m Measure, cooldown, yieldFor, now time.Duration) bool {
 	backoff := firstBackoff
-	rests := false
+	rests, insists := false, st.insists(s, m)
 	for _, c := range s.Changes {
 		if c.Measure != m {
 			continue
 		}
 		since := now - c.At
-		rests = rests || since < cooldown || (c.State == Yielded || c.RolledBack) && since < yieldFor
+		rests = rests || c.State == Yielded && since < yieldFor || !insists && (since < cooldown || c.RolledBack && since < yieldFor)
 		if c.State != Failed {
 			backoff = firstBackoff
 			continue
 		}
-		rests = rests || since < backoff && !s.insists(m)
+		rests = rests || since < backoff && !insists
 		backoff = min(2*backoff, lastBackoff)
 	}
 	return rests
-}
-
-// insists reports whether an operator approves something of a measure at this reading.
-func (s *Snapshot) insists(m Measure) bool {
-	return slices.ContainsFunc(s.Approved, func(a Approval) bool { return strings.HasPrefix(a.ID, string(m)+"-") })
 }
 
 // useless reports whether the measure has failed to help in this phase of the

@@ -278,3 +278,23 @@ func TestStrayDropIsNoVerdict(t *testing.T) {
 		t.Errorf("%+v", m.changes)
 	}
 }
+
+// An episode that is taken up after a restart reaches back to its first change, whatever
+// became of that: buckets that were grown in it and are somebody else's by now are not grown
+// again.
+func TestResumedEpisodeReachesBack(t *testing.T) {
+	s := Snapshot{Max: 131072, Buckets: 65536, Count: 100_000, Changes: []Change{
+		{ID: 1, Measure: GrowBuckets, State: Yielded, Episode: "e", Cause: TableFilling, Before: 8192, After: 65536, Made: 10 * time.Second, At: 30 * time.Second},
+		{ID: 2, Measure: RaiseMax, State: Applied, Episode: "e", Cause: TableFilling, Before: 65536, After: 131072, Made: 20 * time.Second, At: 21 * time.Second},
+	}}
+	c := Default()
+	var st State
+	st.remember(&s, &c, time.Minute)
+	if e := st.resumed; e.Name != "e" || e.Since != 10*time.Second || e.phase != 10*time.Second {
+		t.Fatalf("resumed %+v", e)
+	}
+	st.begun = time.Minute
+	if !st.resumes(&c, time.Minute) || !st.grewIn(&s) {
+		t.Error("the growth before the restart is forgotten")
+	}
+}

@@ -171,7 +171,7 @@ func (st *State) spent(s *Snapshot, source prefix, yieldFor, now time.Duration) 
 		if ch.Measure != LimitSource || ch.Terms.Source != source {
 			return false
 		}
-		return ch.Outcome == DidNotHelp && st.thisPhase(ch) || (ch.State == Yielded || ch.RolledBack) && now-ch.At < yieldFor ||
+		return ch.Outcome == DidNotHelp && st.thisPhase(ch) || (ch.State == Yielded || ch.RolledBack && !st.insists(s, LimitSource)) && now-ch.At < yieldFor ||
 			ch.State == Undone && st.Now.Census.At < ch.At
 	})
 }
@@ -189,7 +189,7 @@ func (st *State) nobody(m *LimitSourceConfig) []Decision {
 // refusedLately reports whether the kernel refused a lease so lately that it is not
 // asked again yet.
 func (st *State) refusedLately(s *Snapshot, now time.Duration) bool {
-	return resting(s, LimitSource, 0, 0, now)
+	return st.resting(s, LimitSource, 0, 0, now)
 }
 
 // allowed says why a source is never brought to a level, empty if it may be. A prefix that

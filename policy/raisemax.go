@@ -21,7 +21,7 @@ func (st *State) raiseMax(s *Snapshot, c *Config, now time.Duration) []Decision 
 		return d
 	}
 	mode := min(c.Mode, m.Mode)
-	if mode == Off || !st.wantsRoom() || drifting(s, RaiseMax, s.Max) || resting(s, RaiseMax, m.Cooldown, c.Watch.YieldFor, now) {
+	if mode == Off || !st.wantsRoom() || drifting(s, RaiseMax, s.Max) || st.resting(s, RaiseMax, m.Cooldown, c.Watch.YieldFor, now) {
 		return nil
 	}
 	want := wantMax(s, c, st.Now.FillRate)

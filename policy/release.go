@@ -117,11 +117,12 @@ func (st *State) end(ch Change, why string) []Decision {
 const otherTerms = "the policy has other terms now"
 
 // replace takes a lease back and makes it again with the terms that the policy has now.
+// Where that can't be done, it stays as it is.
 func (st *State) replace(s *Snapshot, ch Change, terms Terms) []Decision {
-	out := st.end(ch, otherTerms)
 	if cmp.Or(s.Paused, s.Unable) != "" {
-		return out
+		return nil
 	}
+	out := st.end(ch, otherTerms)
 	d := st.decision(Do, otherTerms).about(ch)
 	d.Change, d.Replaces, d.To, d.Terms, d.ApprovedBy = 0, ch.ID, ch.After, &terms, ch.ApprovedBy
 	d.ID = st.idOf(s, &d)

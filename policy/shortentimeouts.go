@@ -21,7 +21,7 @@ func (st *State) shortenTimeouts(s *Snapshot, c *Config, now time.Duration, limi
 	}
 	level := st.wantedLevel(s, c, limit)
 	if min(c.Mode, m.Mode) == Off || level == 0 || drifts(s) ||
-		resting(s, ShortenTimeouts, m.Cooldown, 0, now) || rolledBack(s, c.Watch.YieldFor, now) || st.restored(s, c, now) {
+		st.resting(s, ShortenTimeouts, m.Cooldown, 0, now) || rolledBack(s, c.Watch.YieldFor, now) && !st.insists(s, ShortenTimeouts) || st.restored(s, c, now) {
 		return nil
 	}
 	from := levelNow(s)

@@ -96,7 +96,11 @@ func TestRootStopAndRollback(t *testing.T) {
 	d := s.start()
 	s.fill(60000)
 	s.until("max is raised", func() bool { return s.max() > baseline })
-	if code, _, stderr := s.command("rollback", "--all"); code != program.Failed || !strings.Contains(stderr, fmt.Sprint(d.cmd.Process.Pid)) {
+	if code, _, stderr := s.command("rollback", "--all"); code != program.Failed || !strings.Contains(stderr, "--force") || s.max() == baseline {
+		t.Errorf("rollback by the daemon of a table in need: exit code %d, max %d, %q", code, s.max(), stderr)
+	}
+	code, _, stderr := s.command("rollback", "--all", "--socket", s.path("nowhere.sock"))
+	if code != program.Failed || !strings.Contains(stderr, fmt.Sprint(d.cmd.Process.Pid)) {
 		t.Errorf("rollback beside the daemon: exit code %d, %q does not name the daemon's pid %d", code, stderr, d.cmd.Process.Pid)
 	}
 	d.stop()

@@ -120,7 +120,7 @@ func TestRootApproveStale(t *testing.T) {
 	s.until("an empty table", func() bool { return s.status().Table.Count < 100 })
 	code, _, errs := s.ask("approve", id)
 	t.Log(strings.TrimSpace(errs))
-	if code != 1 || !strings.Contains(errs, "not wanted any more") || s.max() != baseline {
+	if code != 1 || !strings.Contains(errs, "not wanted now") || s.max() != baseline {
 		t.Errorf("%d %s, max %d", code, errs, s.max())
 	}
 	s.until("the end of the episode", func() bool { return d.count("ACTION=episode-closed") == 1 })
