@@ -57,7 +57,7 @@ func draw(t *rapid.T, v reflect.Value) {
 	case reflect.Bool:
 		v.SetBool(rapid.Bool().Draw(t, "bool"))
 	case reflect.String:
-		v.SetString(rapid.SampledFrom([]string{"", "", "a", "\"<\\\n\u2192", rapid.String().Draw(t, "string")}).Draw(t, "text"))
+		v.SetString(rapid.SampledFrom([]string{"", "", "a", "\"<\\\n\u2192", "caf\xe9 \x00", rapid.String().Draw(t, "string")}).Draw(t, "text"))
 	case reflect.Float32, reflect.Float64:
 		f := rapid.SampledFrom([]float64{0, math.Copysign(0, -1), 0.1, math.Inf(1), math.SmallestNonzeroFloat32, rapid.Float64().Draw(t, "float")}).Draw(t, "float")
 		v.SetFloat(f)

@@ -46,7 +46,9 @@ func (f *framer) append(dst, payload []byte) ([]byte, error) {
 		return dst, fmt.Errorf("%d bytes, and a frame takes %d", len(payload), maxFrame)
 	}
 	if len(payload) >= worthwhile && !f.plain {
-		payload = f.deflate(payload)
+		if small := f.deflate(payload); len(small) < len(payload) { // or the reader refuses it
+			payload = small
+		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(payload)))
 	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(payload, castagnoli))
@@ -78,6 +80,7 @@ var (
 type scanner struct {
 	r        *bufio.Reader
 	at       int64 // offset behind the newest frame
+	passing  bool  // what a reading says is not wanted
 	payload  []byte
 	inflated bytes.Buffer
 	inflater io.ReadCloser
@@ -85,6 +88,12 @@ type scanner struct {
 
 func newScanner(r io.Reader, at int64) *scanner {
 	return &scanner{r: bufio.NewReaderSize(r, 64<<10), at: at}
+}
+
+// reset goes on elsewhere.
+func (s *scanner) reset(r io.Reader, at int64) {
+	s.r.Reset(r)
+	s.at = at
 }
 
 // next reads a frame, or magic, for which kind is 0. The payload is without its kind,
@@ -103,7 +112,9 @@ func (s *scanner) next() (kind byte, payload []byte, err error) {
 	}
 	kind, payload = frame[0], frame[1:]
 	if kind >= 'a' && kind <= 'z' {
-		kind -= lower
+		if kind -= lower; kind == kindReading && s.passing {
+			return kind, nil, nil
+		}
 		payload, err = s.inflate(payload)
 	}
 	return kind, payload, err

@@ -16,6 +16,8 @@ const (
 	mostChanges = 10_000
 	// mostLeases likewise.
 	mostLeases = 10_000
+	// mostDecisions is the most that one reading may have.
+	mostDecisions = 500
 )
 
 var errShort = errors.New("a reading ends too soon")
@@ -111,7 +113,9 @@ func (l *newest) parse(payload []byte) (st Step, c *policy.Config, err error) {
 	}
 	st = Step{Now: l.now}
 	if mask&hasDecisions != 0 {
-		in.blob("decisions", &st.Decisions)
+		if in.blob("decisions", &st.Decisions); len(st.Decisions) > mostDecisions {
+			in.fail("%d decisions, and %d are allowed", len(st.Decisions), mostDecisions)
+		}
 	}
 	if mask&hasConfig != 0 {
 		d := policy.Default() // what a later program has besides
@@ -227,6 +231,10 @@ func parseChanges(in *cursor, was []policy.Change) []policy.Change {
 			var fresh []policy.Change
 			if in.blob("changes", &fresh); len(fresh) == 0 {
 				in.fail("a run of no changes")
+			}
+			if len(fresh) > n-len(list) {
+				in.fail("more than the %d changes that are wanted", n)
+				return nil
 			}
 			list = append(list, fresh...)
 			continue

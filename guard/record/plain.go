@@ -1,9 +1,8 @@
 package record
 
 import (
-	"bytes"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -117,7 +117,12 @@ func float(b []byte, f float64, bits int) []byte {
 	return strconv.AppendFloat(b, f, 'g', -1, bits)
 }
 
+// quoted writes text; JSON has none that is not UTF-8, and it is written as a list of its
+// base64.
 func quoted(b []byte, s string) []byte {
+	if !utf8.ValidString(s) {
+		return append(quoted(append(b, '['), base64.StdEncoding.EncodeToString([]byte(s))), ']')
+	}
 	text, _ := json.Marshal(s) // fails for no string
 	return append(b, text...)
 }
@@ -130,123 +135,6 @@ func opened(f reflect.Value) reflect.Value {
 		return f
 	}
 	return reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem()
-}
-
-// parsePlain reads what appendPlain has written into what p points to. Fields that the
-// text does not have stay as they are.
-func parsePlain(text []byte, p any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var x any
-	if err := dec.Decode(&x); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one value")
-	}
-	return set(reflect.ValueOf(p).Elem(), x)
-}
-
-func set(v reflect.Value, x any) error {
-	if x == nil {
-		v.SetZero()
-		return nil
-	}
-	if textual[v.Type()] {
-		return setText(v, x)
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		return setFields(v, x)
-	case reflect.Array, reflect.Slice:
-		return setList(v, x)
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		return set(v.Elem(), x)
-	case reflect.Bool:
-		y, ok := x.(bool)
-		v.SetBool(y)
-		return wrong(ok, v, x)
-	case reflect.String:
-		y, ok := x.(string)
-		v.SetString(y)
-		return wrong(ok, v, x)
-	}
-	return setNumber(v, x)
-}
-
-func wrong(ok bool, v reflect.Value, x any) error {
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("a %T where a %s is wanted", x, v.Type())
-}
-
-func setText(v reflect.Value, x any) error {
-	y, ok := x.(string)
-	if !ok {
-		return wrong(x == json.Number("0"), v, x)
-	}
-	return v.Addr().Interface().(interface{ UnmarshalText([]byte) error }).UnmarshalText([]byte(y))
-}
-
-func setFields(v reflect.Value, x any) error {
-	fields, ok := x.(map[string]any)
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		y, there := fields[name]
-		if !there {
-			continue
-		}
-		if err := set(opened(v.Field(i)), y); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return wrong(ok, v, x)
-}
-
-func setList(v reflect.Value, x any) error {
-	list, ok := x.([]any)
-	if v.Kind() == reflect.Slice {
-		v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
-	}
-	for i, y := range list {
-		if i >= v.Len() {
-			return fmt.Errorf("%d elements where %d are wanted", len(list), v.Len())
-		}
-		if err := set(v.Index(i), y); err != nil {
-			return fmt.Errorf("%d: %w", i, err)
-		}
-	}
-	return wrong(ok, v, x)
-}
-
-func setNumber(v reflect.Value, x any) error {
-	var text string
-	switch y := x.(type) {
-	case json.Number:
-		text = y.String()
-	case string:
-		text = y // no finite float
-	default:
-		return wrong(false, v, x)
-	}
-	bits := v.Type().Bits()
-	switch {
-	case v.CanInt():
-		n, err := strconv.ParseInt(text, 10, bits)
-		v.SetInt(n)
-		return err
-	case v.CanUint():
-		n, err := strconv.ParseUint(text, 10, bits)
-		v.SetUint(n)
-		return err
-	case v.CanFloat():
-		f, err := strconv.ParseFloat(text, bits)
-		v.SetFloat(f)
-		return err
-	}
-	return wrong(false, v, x)
 }
 
 // shapeOf tells types of other fields apart: what was written of one can't be taken up

@@ -93,24 +93,32 @@ func scan(src source) (*contents, error) {
 	return scanFile(src, f, info.Size())
 }
 
+// mostDamages is how many damaged places of a file are passed over.
+const mostDamages = 1000
+
 func scanFile(src source, f io.ReaderAt, size int64) (*contents, error) {
-	c := &contents{source: src}
-	for at := int64(0); at < size; {
-		c.scanner = newScanner(io.NewSectionReader(f, at, size-at), at)
+	c := &contents{source: src, scanner: newScanner(io.NewSectionReader(f, 0, size), 0)}
+	c.scanner.passing = true
+	buf := make([]byte, 64<<10)
+	for damages := 1; ; damages++ {
 		err := c.frames()
 		if err == nil || c.scanner.at >= size {
 			break
 		}
-		next, found := nextMagic(f, c.scanner.at+1, size)
+		next, found := nextMagic(f, c.scanner.at+1, size, buf)
 		if !found && tornAt(f, err, c.scanner.at, size) {
 			c.torn = true
 			break
 		}
-		c.damaged(err)
+		d := c.damaged(err)
+		if damages == mostDamages {
+			d.Err = fmt.Errorf("%w; %d places are damaged, and what follows is left out", d.Err, damages)
+			break
+		}
 		if !found || len(c.spans) >= mostSegments {
 			break
 		}
-		at = next
+		c.scanner.reset(io.NewSectionReader(f, next, size-next), next)
 	}
 	return c, nil
 }
@@ -176,15 +184,17 @@ func (c *contents) frame(kind byte, payload []byte, start int64) error {
 	return nil
 }
 
-// The two kinds of values.
 const (
+	// The two kinds of values.
 	firstValues = 'b'
 	lastValues  = 'e'
+	// mostValues is how long they may be: those of all there are of conntrack take 2 KiB.
+	mostValues = 64 << 10
 )
 
 func (c *contents) values(payload []byte) error {
-	if len(payload) == 0 {
-		return errors.New("values without a kind")
+	if len(payload) == 0 || len(payload) > mostValues {
+		return fmt.Errorf("values of %d bytes", len(payload))
 	}
 	var values map[string]string
 	if err := json.Unmarshal(payload[1:], &values); err != nil {
@@ -199,21 +209,20 @@ func (c *contents) values(payload []byte) error {
 	return nil
 }
 
-// damaged keeps what was wrong with the newest segment.
-func (c *contents) damaged(err error) {
-	d := &Damage{c.source.path(), c.scanner.at, err}
-	if n := len(c.spans); n > 0 && c.spans[n-1].damage == nil {
-		c.spans[n-1].damage = d
-		return
+// damaged keeps what was wrong with the newest segment first.
+func (c *contents) damaged(err error) *Damage {
+	d := &c.damage
+	if n := len(c.spans); n > 0 {
+		d = &c.spans[n-1].damage
 	}
-	if c.damage == nil {
-		c.damage = d
+	if *d == nil {
+		*d = &Damage{c.source.path(), c.scanner.at, err}
 	}
+	return *d
 }
 
 // nextMagic finds where the next segment may begin.
-func nextMagic(f io.ReaderAt, at, size int64) (int64, bool) {
-	buf := make([]byte, 64<<10)
+func nextMagic(f io.ReaderAt, at, size int64, buf []byte) (int64, bool) {
 	for at < size {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		if i := bytes.Index(buf[:n], magic); i >= 0 {
