@@ -37,10 +37,10 @@ ends that sooner, also for what has been rolled back before.
 
 --restrictions undoes what takes something from the traffic, and keeps what was
 added to the table's capacity: it gives shortened timeouts back, sets sources
-free that are limited or dropped, and has flows tracked again that bypass
-tracking. The daemon does so when it stops. Limits, drops and bypasses are
-leases: without the daemon the kernel ends them by itself within the time that
-the policy calls lease, and rollback then only records it.
+free that are limited or dropped, and has flows that bypass tracking tracked
+again. The daemon does so when it stops. Limits, drops and bypasses are leases:
+without the daemon the kernel ends them by itself within the time that the
+policy calls lease, and rollback then only records it.
 
 nf_conntrack_max is not lowered below what the table holds and a margin, nor the
 hash table below one bucket for each entry, because new connections would then
