@@ -167,6 +167,20 @@ func TestReloadFor(t *testing.T) {
 	})
 }
 
+// The policy that is in force is no news: nothing is said again for it.
+func TestTakeTheSame(t *testing.T) {
+	o, _ := advised(t)
+	f := config.File{Policy: o.Config, Hash: "abc"}
+	for i := range 3 {
+		if err := o.take(watch.Loaded{File: f, Order: uint64(i + 1)}); err != nil {
+			t.Error(err)
+		}
+		o.run(5*time.Second, 60_000)
+	}
+	o.wantLines(eventReloaded, 3)
+	o.wantLines(eventAdvised, 2) // the first was another policy
+}
+
 // What is refused from outside is not put in force, and an older file does not replace a newer.
 func TestTake(t *testing.T) {
 	w := newGateway(t)

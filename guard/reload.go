@@ -101,8 +101,13 @@ func (g *Guard) admit(l watch.Loaded) error {
 		return err
 	}
 	// From here nothing can fail.
-	g.Config = l.File.Policy
 	r := &g.reload
+	if l.File.Hash == g.Hash && g.Hash != "" {
+		r.problems = nil
+		g.log(slog.LevelInfo, eventReloaded, "policy read again from "+g.Source()+": it is the one in force", slog.String("POLICY_HASH", g.Hash))
+		return nil
+	}
+	g.Config = l.File.Policy
 	g.Hash, r.at, r.problems = l.File.Hash, time.Now(), nil
 	g.bound()
 	g.renew() // what the policy does not have any more is over before it decides
