@@ -31,9 +31,10 @@ itself otherwise: it needs no daemon and no policy. With --state-dir a daemon is
 asked only if the ledger there is its own.
 
 What is rolled back the guardian keeps off for yield_for (in [watch], 1h by
-default), and advises it no more: a limit of that source, a bypass of that flow,
-else the measure as a whole. status lists it until then. A shorter yield_for
-ends that sooner, also for what has been rolled back before.
+default): a limit of that source, a bypass of that flow, else the measure as a
+whole. status lists it until then. An approval of the same advice, which status
+lists as well while the trouble lasts, does it again all the same. A shorter
+yield_for ends the time sooner, also for what has been rolled back before.
 
 --restrictions undoes what takes something from the traffic, and keeps what was
 added to the table's capacity: it gives shortened timeouts back, sets sources
