@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +99,7 @@ func (f *survey) read() error {
 
 // replay goes through the flight record, if there is one. What is damaged is left out.
 func (f *survey) replay() {
-	r, err := record.Read(filepath.Join(f.stateDir, "record"))
+	r, err := record.Read(recordDir(f.stateDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

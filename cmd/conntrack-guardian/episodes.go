@@ -75,7 +75,7 @@ is ASCII.`,
 func (f *flags) readEpisode(name string) (*episode.Report, error) {
 	id := name
 	find := func() (*record.Record, error) { return record.Find(recordDir(f.stateDir), name) }
-	if strings.ContainsRune(name, filepath.Separator) || strings.HasSuffix(name, episodeSuffix) {
+	if strings.ContainsRune(name, filepath.Separator) || strings.HasSuffix(name, record.EpisodeSuffix) {
 		id = idOf(name)
 		find = func() (*record.Record, error) { return record.Read(name) }
 	}
@@ -93,15 +93,12 @@ func (f *flags) readEpisode(name string) (*episode.Report, error) {
 // idOf is the id by which an episode's file is named, empty where it was renamed: it is
 // of the first episode in it then.
 func idOf(file string) string {
-	id := strings.TrimSuffix(filepath.Base(file), episodeSuffix)
+	id := strings.TrimSuffix(filepath.Base(file), record.EpisodeSuffix)
 	if _, err := time.Parse(episode.IDForm, id); err != nil {
 		return ""
 	}
 	return id
 }
-
-// episodeSuffix is that of an episode's file, which is named by its id.
-const episodeSuffix = ".episode"
 
 // utf8Locale reports whether the environment names a locale with UTF-8, as setlocale
 // finds it.
@@ -114,7 +111,8 @@ func utf8Locale(env func(string) string) bool {
 	return false
 }
 
-// writePage writes a page to a file, whole or not at all, or to the standard output.
+// writePage writes a page to a file, whole or not at all, or to the standard output. It
+// names clients: not everybody may read it, as the record that it is made of.
 func writePage(out io.Writer, file string, r *episode.Report) error {
 	var b bytes.Buffer
 	if err := r.HTML(&b, writtenBy()); err != nil {
@@ -127,7 +125,7 @@ func writePage(out io.Writer, file string, r *episode.Report) error {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() { // such as a pipe
 		return os.WriteFile(file, b.Bytes(), 0)
 	}
-	if err := renameio.WriteFile(file, b.Bytes(), 0o644); err != nil {
+	if err := renameio.WriteFile(file, b.Bytes(), 0o640); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil

@@ -121,7 +121,7 @@ func TestEpisodes(t *testing.T) {
 	if byFile := printed(t, "episodes", row.File); byFile != byID || !strings.Contains(byID, "raise nf_conntrack_max from 65,536") {
 		t.Errorf("by its file:\n%s\nby its id:\n%s", byFile, byID)
 	}
-	renamed := filepath.Join(dir, "incident.episode")
+	renamed := filepath.Join(dir, "incident"+record.EpisodeSuffix)
 	if err := os.Rename(row.File, renamed); err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +149,9 @@ func TestEpisodePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("everybody may read of clients: %v, %v", info.Mode(), err)
+	}
 	if s := string(page); !strings.HasPrefix(s, "<!DOCTYPE html>") || !strings.HasSuffix(strings.TrimSpace(s), "</html>") || strings.Contains(s, "old") {
 		t.Errorf("%d bytes of a page: %.60s", len(s), s)
 	}
@@ -172,7 +175,7 @@ func TestEpisodesThatAreNotThere(t *testing.T) {
 	if err := os.MkdirAll(recordDir(empty), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	junk := filepath.Join(dir, "20260506T070809Z.episode")
+	junk := filepath.Join(dir, "20260506T070809Z"+record.EpisodeSuffix)
 	if err := os.WriteFile(junk, []byte("no record at all"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +221,15 @@ func TestLocale(t *testing.T) {
 	} {
 		if got := utf8Locale(func(name string) string { return tc.env[name] }); got != tc.want {
 			t.Errorf("%v: %v, want %v", tc.env, got, tc.want)
+		}
+	}
+}
+
+// A record from elsewhere does not command the terminal.
+func TestEpisodeListIsPrintable(t *testing.T) {
+	for _, l := range episodeLines([]episodeRow{{ID: "\x1b[2J", Cause: "\x1b[2J"}, {Cause: "a", Pattern: "\x1b[2J"}}) {
+		if strings.ContainsRune(l.text, '\x1b') {
+			t.Errorf("%q", l.text)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (f *flags) listEpisodes(w io.Writer) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w (the daemon makes it, unless the policy keeps no record; --state-dir names the directory)", err)
 	}
-	if err != nil {
+	if len(found) == 0 && err != nil {
 		return err
 	}
 	rows := make([]episodeRow, 0, len(found))
@@ -44,14 +44,14 @@ func (f *flags) listEpisodes(w io.Writer) error {
 			Done: e.Done, Undone: e.Undone, File: e.Path, Bytes: e.Bytes,
 		})
 	}
-	if f.json {
-		return program.PrintJSON(w, rows)
-	}
-	if len(rows) == 0 {
+	switch { // of what can be read, whatever can't
+	case f.json:
+		return errors.Join(program.PrintJSON(w, rows), err)
+	case len(rows) == 0:
 		fmt.Fprintln(w, "No episode is recorded.")
 		return nil
 	}
-	return printLines(w, episodeLines(rows), false)
+	return errors.Join(printLines(w, episodeLines(rows), false), err)
 }
 
 // episodeLines lays the list out.
@@ -69,7 +69,7 @@ func episodeLines(rows []episodeRow) []textLine {
 	var cells [][]string
 	for _, r := range rows {
 		cells = append(cells, []string{
-			r.ID, r.Begun.Format("01-02 15:04:05"), r.lasted(), r.cause(), policy.Percent(r.Peak), policy.Number(int(r.Lost)), r.changes(),
+			printable(r.ID), r.Begun.Format("01-02 15:04:05"), r.lasted(), r.cause(), policy.Percent(r.Peak), policy.Number(int(r.Lost)), r.changes(),
 			policy.Number(int((r.Bytes + 1023) / 1024)),
 		})
 	}
@@ -85,9 +85,9 @@ func (r *episodeRow) lasted() string {
 
 func (r *episodeRow) cause() string {
 	if r.Pattern != policy.NoPattern {
-		return fmt.Sprintf("%s (%s)", r.Cause, r.Pattern)
+		return printable(fmt.Sprintf("%s (%s)", r.Cause, r.Pattern))
 	}
-	return cmp.Or(string(r.Cause), "-")
+	return printable(cmp.Or(string(r.Cause), "-"))
 }
 
 // changes says how many were made, and how many of them are in force.

@@ -98,7 +98,7 @@ func (op *operation) close() {
 }
 
 // recordDir is where the flight record is, in a state directory.
-func recordDir(stateDir string) string { return filepath.Join(stateDir, "record") }
+func recordDir(stateDir string) string { return filepath.Join(stateDir, record.DirName) }
 
 // openRecord opens the flight record, nil where the policy keeps none.
 func openRecord(stateDir string, policy config.File) (*record.Recorder, error) {

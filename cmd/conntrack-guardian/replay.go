@@ -90,7 +90,7 @@ func (f *flags) readRecord(name string) (*record.Record, error) {
 	if _, err := os.Stat(name); err == nil || strings.ContainsRune(name, filepath.Separator) || strings.HasSuffix(name, record.EpisodeSuffix) {
 		return record.Read(name)
 	}
-	r, err := record.Find(filepath.Join(f.stateDir, record.DirName), name)
+	r, err := record.Find(recordDir(f.stateDir), name)
 	if err != nil {
 		return nil, fmt.Errorf("%w (episodes lists what there is; --state-dir names the directory)", err)
 	}

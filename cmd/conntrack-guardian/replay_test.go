@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/conntrack-guardian/conntrack-guardian/cmd/internal/program"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/record"
 	"github.com/conntrack-guardian/conntrack-guardian/policy"
 )
 
-const recorded = "../../guard/record/testdata/raise-max.episode"
+const recorded = "../../guard/record/testdata/raise-max" + record.EpisodeSuffix
 
 // replays runs the command.
 func replays(args ...string) (code int, stdout, stderr string) {
@@ -63,7 +65,7 @@ func TestReplayByAnotherPolicy(t *testing.T) {
 		}
 		return path
 	}
-	write("record/"+id+".episode", b)
+	write(filepath.Join(record.DirName, id+record.EpisodeSuffix), b)
 	lower := write("lower.toml", []byte("version = 1\nmode = \"act\"\n[watch]\nwindow = \"2s\"\n[raise_max]\nceiling = 131072\n"))
 	code, out, errs := replays(id, "--state-dir", state, "--policy", lower)
 	for _, want := range []string{"\npolicy  " + lower, "What is done differs from ", " - ", " + ", "(an estimate)", "max up to 131,072;"} {
@@ -81,7 +83,7 @@ func TestReplayByAnotherPolicy(t *testing.T) {
 			}
 			Parted bool
 		}
-		Then, Now struct{ Max int }
+		Then, Now playedSum
 	}
 	if err := json.Unmarshal([]byte(out), &p); err != nil || code != program.Done {
 		t.Fatalf("exit code %d, %v: %s", code, err, errs)
@@ -97,13 +99,13 @@ func TestReplayByAnotherPolicy(t *testing.T) {
 			}
 		}
 	}
-	if parted != 1 || p.Then.Max != 262_144 || p.Now.Max != 131_072 {
-		t.Errorf("parted %d times, max up to %d then, %d now", parted, p.Then.Max, p.Now.Max)
+	if parted != 1 || p.Then.Max != 262_144 || p.Now.Max != 131_072 || p.Now.Lost <= p.Then.Lost {
+		t.Errorf("parted %d times, %+v then, %+v now", parted, p.Then, p.Now)
 	}
 
 	// A record that is damaged is replayed as far as it goes, and fails.
 	b[len(b)/2] ^= 1
-	damaged := write("damaged.episode", b)
+	damaged := write("damaged"+record.EpisodeSuffix, b)
 	if code, out, errs = replays(damaged); code != program.Failed || !strings.Contains(out, "readings in") || !strings.Contains(errs, "damaged.episode: at byte ") {
 		t.Errorf("damaged: exit code %d, %s%s", code, out, errs)
 	}
@@ -119,7 +121,7 @@ func TestReplayRefused(t *testing.T) {
 		{[]string{"a", "b"}, program.Misused, "accepts 1 arg"},
 		{[]string{"nonsense"}, program.Failed, "is not the id of an episode"},
 		{[]string{"20000101T000000Z", "--state-dir", t.TempDir()}, program.Failed, "--state-dir names the directory"},
-		{[]string{"none.episode"}, program.Failed, "no such file"},
+		{[]string{"none" + record.EpisodeSuffix}, program.Failed, "no such file"},
 		{[]string{"replay_test.go"}, program.Failed, "no flight record"},
 		{[]string{recorded, "--policy", "none.toml"}, program.Failed, "none.toml"},
 		{[]string{recorded, "--policy", "replay_test.go"}, program.Failed, "replay_test.go:1:"},
@@ -127,6 +129,19 @@ func TestReplayRefused(t *testing.T) {
 		if code, out, errs := replays(tc.args...); code != tc.code || !strings.Contains(errs, tc.want) {
 			t.Errorf("%q: exit code %d, %s%s, want %d and %q", tc.args, code, out, errs, tc.code, tc.want)
 		}
+	}
+}
+
+// The first time that something else is done is told, also where a boot ends what came of
+// it and it is done again.
+func TestReplayPartsTwice(t *testing.T) {
+	var p played
+	first := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for i := range 2 {
+		p.add(&record.Pair{Step: record.Step{Snapshot: policy.Snapshot{Wall: first.Add(time.Duration(i) * time.Hour)}}, Parted: true})
+	}
+	if p.Parted != first {
+		t.Errorf("parted at %v", p.Parted)
 	}
 }
 

@@ -78,7 +78,7 @@ func (p *played) add(pair *record.Pair) {
 			p.Same++
 		}
 	}
-	if pair.Parted {
+	if pair.Parted && p.Parted.IsZero() {
 		p.Parted = pair.Snapshot.Wall
 	}
 	if len(pair.Decisions)+len(pair.Replayed) == 0 && pair.Gap == "" && pair.Doubt == "" {

@@ -18,7 +18,8 @@ var update = flag.Bool("update", false, "rewrite what is expected of the records
 
 // TestLabIncidents decides incidents again that a daemon has recorded in the lab, each
 // beside a text of what is to come of it. The records stay as they are: what changes with
-// the policy is the text.
+// the policy is the text, which has what was decided then (<) where it is not the same to
+// the letter.
 func TestLabIncidents(t *testing.T) {
 	files, err := filepath.Glob("testdata/*" + EpisodeSuffix)
 	if err != nil || len(files) == 0 {
@@ -43,6 +44,11 @@ func replayFile(t *testing.T, file, text string) {
 		}
 		if p.Gap != "" {
 			fmt.Fprintf(&b, "%8.3f (%s)\n", (p.Now - begun).Seconds(), p.Gap)
+		}
+		if !p.Same {
+			for _, d := range p.Decisions {
+				fmt.Fprintf(&b, "%8.3f < %s\n", (p.Now - begun).Seconds(), line(d))
+			}
 		}
 		for _, d := range p.Replayed {
 			fmt.Fprintf(&b, "%8.3f %s\n", (p.Now - begun).Seconds(), line(d))
