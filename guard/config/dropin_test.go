@@ -40,14 +40,14 @@ func TestLastDropInWins(t *testing.T) {
 		"guardian.toml":                "version = 1\nmode = 'advise'\n[raise_max]\nceiling = 1000\nstep = 3\n" + resolver,
 		"guardian.d/10-site.toml":      "mode = 'act'\n[raise_max]\nceiling = 2000\n",
 		"guardian.d/9-late.toml":       "version = 1\nraise_max.ceiling = 3000\nbypass.dns.hold = '1m'\n[limit_source]\nrate = 7\n",
-		"guardian.d/.hidden.toml":      "mode = 'off'",
-		"guardian.d/.#10-site.toml":    "mode = 'off'",
-		"guardian.d/10-site.toml~":     "mode = 'off'",
-		"guardian.d/10-site.toml.bak":  "mode = 'off'",
-		"guardian.d/10-site.conf":      "mode = 'off'",
-		"guardian.d/README":            "mode = 'off'",
-		"guardian.d/x.toml.dpkg-new":   "mode = 'off'",
-		"guardian.d/sub/10-other.toml": "mode = 'off'",
+		"guardian.d/.hidden.toml":      "grow_buckets.mode = 'off'",
+		"guardian.d/.#10-site.toml":    "grow_buckets.mode = 'off'",
+		"guardian.d/10-site.toml~":     "grow_buckets.mode = 'off'",
+		"guardian.d/10-site.toml.bak":  "grow_buckets.mode = 'off'",
+		"guardian.d/10-site.conf":      "grow_buckets.mode = 'off'",
+		"guardian.d/README":            "grow_buckets.mode = 'off'",
+		"guardian.d/x.toml.dpkg-new":   "grow_buckets.mode = 'off'",
+		"guardian.d/sub/10-other.toml": "grow_buckets.mode = 'off'",
 	})
 	f, err := Load(path)
 	if err != nil {
