@@ -45,7 +45,7 @@ them.
   nf_conntrack_max      the entries that 99 of 100 hours don't exceed, times
                         --headroom, within the memory budget of the policy
   nf_conntrack_buckets  a quarter of that at least, and two entries a hash chain
-                        on average at the peak; what there is stays if it is more
+                        on average at the peak; never less than there is
   alerts                thresholds for monitoring
   timeouts              that hold a good part of the table and could be shorter,
                         with what that frees and what it costs. The sizes do

@@ -28,7 +28,7 @@ func planCommand(f *flags) *cobra.Command {
 func planCommandWith(f *flags, w *whatIf) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [--timeouts [CLASS=DURATION...]]",
-		Short: "Watch for a second and print what the policy would do; changes nothing",
+		Short: "Print what the policy would do just now; changes nothing",
 		Long: `Watch the table for a second and print what the policy would do. It needs no
 daemon, and changes nothing but that the kernel removes expired entries where a
 census comes by them.
@@ -53,9 +53,9 @@ or more time left than their class gives are not among them, nor are assured
 connections in ESTABLISHED unless the policy allows to end them. ± has the
 uncertainty of a sample, and of a histogram of the seconds that entries have
 left.`,
-		Example: `  conntrack-guardian plan                              # what the policy would do now
-  conntrack-guardian plan --timeouts                   # what its floors would free
-  conntrack-guardian plan --timeouts time_wait=30s     # what 30 s of TIME_WAIT would
+		Example: `  conntrack-guardian plan                           # what the policy would do
+  conntrack-guardian plan --timeouts                # what its floors would free
+  conntrack-guardian plan --timeouts time_wait=30s  # what 30 s would
   conntrack-guardian plan --timeouts --full tcp_close_wait=20s udp=10s`,
 		Args: w.understand,
 		RunE: func(cmd *cobra.Command, _ []string) error {

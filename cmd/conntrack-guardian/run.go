@@ -23,7 +23,7 @@ import (
 
 func runCommand(f *flags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [--policy FILE] [--state-dir DIR] [--socket PATH]",
+		Use:   "run",
 		Short: "Run the daemon",
 		Long: `Run the daemon: watch the table and, as far as the policy approves, act.
 

@@ -44,8 +44,8 @@ it.
 --check prints one line for a monitoring system, with figures behind it, and
 ends with
   0  OK        all is well
-  1  WARNING   there is trouble, or it is hardly over; advice waits for approval;
-               a change was given up to somebody else or rolled back, and the
+  1  WARNING   there is trouble, or it is hardly over; advice waits for
+               approval; a change was given up to somebody else or rolled back, and the
                guardian keeps off; the policy file is rejected; nothing is
                recorded; a pause
   2  CRITICAL  connections are being lost; the daemon can't act or can't read

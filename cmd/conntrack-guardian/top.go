@@ -77,15 +77,15 @@ The second table is by one of
   snat         ports in use of those that a NAT address has towards one
                destination, port and protocol; the range that they were seen in
   zone         conntrack zone
-  timeout      sysctl net.netfilter.nf_conntrack_... that the timeout comes from;
+  timeout      sysctl net.netfilter.nf_conntrack_... that the timeout is of;
                its value; within what time half and 90 % of the entries end if
                they see no further packet; how short the policy lets it become,
                and how many entries that would free at once (plan --timeouts
                says more)
 
 With --limits it takes no census, but prints what the guardian restricts just
-now: the sources that are limited or dropped, and the flows that bypass tracking,
-on which terms, and how many packets were refused; of a source that is limited
+now: the sources that are limited or dropped, the flows that bypass tracking, on
+which terms, and how many packets were refused; of a source that is limited
 each is the first of a connection. They are leases: what is left of one is when
 the kernel ends it, unless the daemon renews it, as it does while there is a
 reason. Since when and why is added from the ledger where that can be read.
@@ -108,8 +108,8 @@ actions takes. What is not known is null.`,
   conntrack-guardian top --watch=1s --by state
   conntrack-guardian top --source 10.0.0.5      # what that client holds
   conntrack-guardian top --source 10.0.0.0/24 --by source
-  conntrack-guardian top --limits --watch=1s    # who is limited, and what that refuses
-  conntrack-guardian top --full --cpu 0.2 --json  # all lists, at a fifth of a CPU`,
+  conntrack-guardian top --limits --watch=1s       # who is limited
+  conntrack-guardian top --full --cpu 0.2 --json  # all, at a fifth of a CPU`,
 		Args: topArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := t.understand(cmd); err != nil {
