@@ -45,9 +45,9 @@ it.
 ends with
   0  OK        all is well
   1  WARNING   there is trouble, or it is hardly over; advice waits for
-               approval; a change was given up to somebody else or rolled back, and the
-               guardian keeps off; the policy file is rejected; nothing is
-               recorded; a pause
+               approval; a change was given up to somebody else or rolled back,
+               and the guardian keeps off; the policy file is rejected; nothing
+               is recorded; a pause
   2  CRITICAL  connections are being lost; the daemon can't act or can't read
                the table; it is not running or gives no answer
 Without --check the exit code is 3 if the daemon is not running.
