@@ -18,8 +18,9 @@ import (
 // ErrNotRunning says that nobody listens on the socket.
 var ErrNotRunning = errors.New("the daemon is not running")
 
-// answerSize is the size of the largest answer in bytes.
-const answerSize = 1 << 20
+// answerSize is the size of the largest answer in bytes. A change of the ledger makes a
+// kilobyte or two of the answer to a rollback.
+const answerSize = 64 << 20
 
 // A Client asks a daemon.
 type Client struct {
@@ -100,8 +101,11 @@ func (c *Client) ask(ctx context.Context, method, name string, body any) ([]byte
 		return nil, c.explain(err)
 	}
 	defer answer.Body.Close()
-	got, err := io.ReadAll(io.LimitReader(answer.Body, answerSize))
-	if err != nil {
+	got, err := io.ReadAll(http.MaxBytesReader(nil, answer.Body, answerSize))
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return nil, fmt.Errorf("the daemon has answered, but with more than %d MiB", answerSize>>20)
+	case err != nil:
 		return nil, c.explain(err)
 	}
 	if answer.StatusCode != http.StatusOK {

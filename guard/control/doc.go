@@ -9,6 +9,9 @@
 //	POST /v1/pause     {"seconds": 1800}                      1 to 86,400
 //	POST /v1/resume    {}
 //
+// A caller who closes the connection, or only its own half of it, before the answer has
+// come asks for nothing any more: what has not begun by then is not done.
+//
 // Anything but 200 has the body {"error": {"code": …, "message": …, "lines": […]}}; the
 // codes are those of Refusal. Within a version fields are only added.
 //

@@ -73,7 +73,9 @@ func (s *Server) answerDo(w http.ResponseWriter, r *http.Request, p *peer, verb 
 func judge(err error) (status int, refusal *Refusal) {
 	switch {
 	case errors.As(err, &refusal):
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled): // net/http reads on, and takes the end for the peer's leaving
+		refusal = &Refusal{Code: Busy, Message: "the connection was closed, or its half to the daemon, before there was an answer: keep it open"}
+	case errors.Is(err, context.DeadlineExceeded):
 		refusal = &Refusal{Code: Busy, Message: "the daemon gave no answer in time: its loop is busy or hangs"}
 	default:
 		refusal = &Refusal{Code: Fault, Message: err.Error()}

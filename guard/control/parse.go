@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -43,7 +46,7 @@ func parse(v Verb, text []byte) (Request, error) {
 	r, b := Request{Verb: v}, bodies[v]()
 	if len(bytes.TrimSpace(text)) > 0 {
 		if err := decode(text, b); err != nil {
-			return r, refuse(Malformed, "the body is not what %s takes: %s", v, quote(err.Error()))
+			return r, refuse(Malformed, "the body is not what %s takes: %s", v, fault(err))
 		}
 	}
 	return r, b.request(&r)
@@ -60,6 +63,29 @@ func decode(text []byte, to any) error {
 		return errors.New("there is more than one value")
 	}
 	return nil
+}
+
+// fault says what is wrong with a body, with no text of the peer's that is not quoted.
+func fault(err error) string {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind) && kind.Field == "":
+		return "it is no object"
+	case errors.As(err, &kind):
+		found, _, _ := strings.Cut(kind.Value, " ") // with a number comes its text
+		return fmt.Sprintf("%q can't be of the type %s", kind.Field, found)
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "it is not JSON"
+	}
+	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
+	if !unknown {
+		return quote(err.Error())
+	}
+	if name, err := strconv.Unquote(name); err == nil {
+		return quote(name) + " is no field of it"
+	}
+	return "it has a field that is none of it"
 }
 
 func (emptyBody) request(*Request) error { return nil }

@@ -159,8 +159,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) // or the peer is gone
 }
 
-// answer finds the body of the answer. What breaks in the daemon is its fault, and no
-// reason to stop guarding.
+// answer finds the body of the answer. What breaks here, outside of the daemon's loop, is
+// no reason to stop guarding.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {

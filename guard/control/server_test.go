@@ -228,6 +228,47 @@ func TestPanicIsAFault(t *testing.T) {
 	}
 }
 
+// Who closes its half of the connection before the answer has come is told that it left.
+func TestHalfClosed(t *testing.T) {
+	d := &desk{do: func(ctx context.Context, _ Request) (*Answer, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	s, _ := serving(t, d, everybody(t))
+	c, err := net.Dial("unix", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = io.WriteString(c, "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	if err == nil {
+		err = c.(*net.UnixConn).CloseWrite()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 503 ") || !strings.Contains(string(text), "keep it open") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// An answer about thousands of changes comes through, and one that has no end ends.
+func TestLargeAnswers(t *testing.T) {
+	size := 8 << 20
+	d := &desk{do: func(context.Context, Request) (*Answer, error) {
+		return &Answer{Message: strings.Repeat("x", size)}, nil
+	}}
+	s, _ := serving(t, d, everybody(t))
+	if a, err := Dial(s.path).Do(t.Context(), Request{Verb: Resume}); err != nil || len(a.Message) != size {
+		t.Errorf("%d bytes: %v", size, err)
+	}
+	size = answerSize
+	if _, err := Dial(s.path).Do(t.Context(), Request{Verb: Resume}); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+		t.Errorf("%d bytes: %v", size, err)
+	}
+}
+
 // converse sends text as it is and returns all of the answer.
 func converse(t testing.TB, path, text string) string {
 	t.Helper()
