@@ -1,10 +1,13 @@
 package rival
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -129,5 +132,50 @@ func TestRootDirectoryOfTheKernelMadeAnew(t *testing.T) {
 	do(link(r, true))
 	if after := see(mounts[0]); after == before {
 		t.Errorf("%+v before and after", after)
+	}
+}
+
+// Who can't have done it is not accused by what is in a command line, whatever it may do
+// in a user namespace of its own.
+func TestRootNobodyIsNotSuspected(t *testing.T) {
+	nobody := &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true}
+	exe, err := os.Executable() // below a directory of root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "x"), binary, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	own := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65534, Size: 1}}
+	pids := map[string]int{}
+	for name, as := range map[string]*syscall.SysProcAttr{
+		"nobody": {Credential: nobody},
+		"in its own": {
+			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: own, GidMappings: own,
+			Credential: &syscall.Credential{NoSetGroups: true},
+		},
+		"root, who could": {},
+	} {
+		pids[name] = playFile(t, filepath.Join(dir, "x"), as, "nf_conntrack_max=100000").Process.Pid
+	}
+	r := tree{}.root(t)
+	r.Proc = ""
+	told := named(t, r, "x", maxFound("100000"))
+	told.says(t, true, fmt.Sprintf("process %d,", pids["root, who could"]))
+	for _, s := range Suspects(t.Context(), r, maxFound("100000")) {
+		for _, who := range []string{"nobody", "in its own"} {
+			if strings.Contains(s.Why, fmt.Sprintf("process %d,", pids[who])) {
+				t.Errorf("%s: %+v", who, s)
+			}
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,8 +34,14 @@ func play(t *testing.T, name string, args ...string) *exec.Cmd {
 	if err := os.Symlink(exe, path); err != nil {
 		t.Fatal(err)
 	}
+	return playFile(t, path, nil, args...)
+}
+
+// playFile is one of a file of its own, as somebody else.
+func playFile(t *testing.T, path string, as *syscall.SysProcAttr, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command(path, args...)
-	cmd.Env = []string{playing + "=1"}
+	cmd.Env, cmd.SysProcAttr = []string{playing + "=1"}, as
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +61,7 @@ func play(t *testing.T, name string, args ...string) *exec.Cmd {
 // here is a made-up machine with the processes of this one.
 func (f tree) here(t *testing.T) Root {
 	r := f.root(t)
-	r.Proc = ""
+	r.Proc, r.anybody = "", true
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,7 @@ const ourComm = "conntrack-guard"
 func (s *search) process(pid int) (p process, ok bool) {
 	dir := s.root.proc(strconv.Itoa(pid))
 	p = process{pid: pid, comm: strings.TrimSuffix(string(readSome(filepath.Join(dir, "comm"))), "\n")}
-	if p.comm == "" || p.comm == ourComm {
+	if p.comm == "" || p.comm == ourComm || !s.root.anybody && !s.able(dir) {
 		return p, false
 	}
 	// One line, however long: readSome would drop it.
@@ -57,6 +58,31 @@ func (s *search) process(pid int) (p process, ok bool) {
 		p.args = append(p.args, string(arg))
 	}
 	return p, true
+}
+
+// netAdmin is the bit of CAP_NET_ADMIN.
+const netAdmin = 12
+
+// able reports whether a process may write sysctls of conntrack, which are root's
+// (net_ctl_permissions), or change tables. Capabilities are worth that in our own user
+// namespace only: anybody has them all in one of their own.
+func (s *search) able(dir string) bool {
+	known := false
+	for line := range strings.Lines(string(readSome(filepath.Join(dir, "status")))) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 5 && f[0] == "Uid:":
+			if known = true; f[2] == "0" { // effective
+				return true
+			}
+		case len(f) == 2 && f[0] == "CapEff:":
+			caps, err := strconv.ParseUint(f[1], 16, 64)
+			if known = true; err == nil && caps&(1<<netAdmin) != 0 {
+				return bytes.Equal(readSome(filepath.Join(dir, "uid_map")), readSome(s.root.proc("self/uid_map")))
+			}
+		}
+	}
+	return !known // it can't be told
 }
 
 // named are the processes of a program of one of these names.
@@ -149,8 +175,15 @@ func isWord(c byte) bool {
 
 // sets reports whether a text that names the key looks as if it wrote it.
 func sets(text string, d drift) bool {
-	return hasWord(text, d.found) || strings.Contains(text, ">") || strings.Contains(text, "sysctl -w") ||
-		strings.Contains(text, d.short()+"=") || strings.Contains(text, "tee ")
+	return hasWord(text, d.found) || strings.Contains(text, "sysctl -w") || strings.Contains(text, d.short()+"=") || writesTo(text, d.short())
+}
+
+// into are what is written to: the file behind it.
+var into = regexp.MustCompile(`(?:>\|?|\btee(?:\s+-\S+)*\s)\s*["']?([^\s"';|&<>]+)`)
+
+// writesTo reports whether a shell's line writes to the file of that name.
+func writesTo(text, name string) bool {
+	return slices.ContainsFunc(into.FindAllStringSubmatch(text, -1), func(m []string) bool { return filepath.Base(m[1]) == name })
 }
 
 // hasWord reports whether a text has a word, and not only as a part of one.

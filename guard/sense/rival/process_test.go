@@ -16,6 +16,22 @@ func TestProcessesThatNameTheKey(t *testing.T) {
 		"a loop":           {runs("71", "sh", "sh", "-c", "while :; do echo $RANDOM > /proc/sys/net/netfilter/nf_conntrack_max; done"), []Suspect{{"sh", names("71"), true}}},
 		"tee":              {runs("71", "tee", "tee", "/proc/sys/net/netfilter/nf_conntrack_max"), []Suspect{{"tee", names("71"), true}}},
 		"may only read":    {runs("71", "tail", "tail", "-F", "/proc/sys/net/netfilter/nf_conntrack_max"), []Suspect{{"tail", names("71"), false}}},
+		"writes elsewhere": {runs("71", "sh", "sh", "-c", "cat /proc/sys/net/netfilter/nf_conntrack_max > /var/lib/node/x.prom"), []Suspect{{"sh", names("71"), false}}},
+		"tee elsewhere":    {runs("71", "sh", "sh", "-c", "cat /proc/sys/net/netfilter/nf_conntrack_max | tee -a log"), []Suspect{{"sh", names("71"), false}}},
+		"quoted":           {runs("71", "sh", "sh", "-c", `echo $x >"/proc/sys/net/netfilter/nf_conntrack_max"`), []Suspect{{"sh", names("71"), true}}},
+		"tee -a":           {runs("71", "sh", "sh", "-c", "echo $x | tee -a /proc/sys/net/netfilter/nf_conntrack_max"), []Suspect{{"sh", names("71"), true}}},
+		"of nobody":        {status(runs("71", "sh", "sh", "-c", "nf_conntrack_max=100000"), "65534", "0000000000000000"), nil},
+		"of root":          {status(runs("71", "sh", "sh", "-c", "nf_conntrack_max=100000"), "0", "0000000000000000"), []Suspect{{"sh", names("71"), true}}},
+		"with CAP_NET_ADMIN": {
+			status(runs("71", "sh", "sh", "-c", "nf_conntrack_max=100000"), "65534", "0000000000001000"),
+			[]Suspect{{"sh", names("71"), true}},
+		},
+		"with CAP_NET_ADMIN elsewhere": {
+			status(runs("71", "sh", "sh", "-c", "nf_conntrack_max=100000"), "65534", "000001ffffffffff").with(tree{
+				"proc/71/uid_map": "         0      65534          1\n", "proc/self/uid_map": "         0          0 4294967295\n",
+			}),
+			nil,
+		},
 		"longer name":      {runs("71", "sysctl", "sysctl", "-w", "net.netfilter.nf_conntrack_max_more=100000"), nil},
 		"sysctl --system":  {runs("71", "sysctl", "sysctl", "--system"), []Suspect{{"sysctl", "process 71, which applies files at this moment", true}}},
 		"systemd-sysctl":   {runs("71", "systemd-sysctl", "/usr/lib/systemd/systemd-sysctl"), []Suspect{{"systemd-sysctl", "process 71, which applies files at this moment", true}}},
@@ -29,6 +45,11 @@ func TestProcessesThatNameTheKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { suspects(t, x.files, x.want, maxFound("100000")) })
 	}
+}
+
+// status is a tree with the effective user and capabilities of process 71.
+func status(f tree, uid, caps string) tree {
+	return f.with(tree{"proc/71/status": "Name:\tx\nUid:\t1\t" + uid + "\t0\t0\nCapPrm:\t000001ffffffffff\nCapEff:\t" + caps + "\n"})
 }
 
 // Whoever runs containers is no more than an opportunity.

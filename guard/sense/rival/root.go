@@ -19,6 +19,8 @@ type Root struct {
 	// Module is nf_conntrack as it was while the values were ours. The zero value
 	// does not know it: that the module was loaded anew can't be told then.
 	Module Module
+
+	anybody bool // processes count that could not have done it, too: for tests
 }
 
 func (r Root) file(path string) string { return filepath.Join("/", r.Files, path) }

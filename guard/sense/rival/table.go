@@ -2,6 +2,7 @@ package rival
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
@@ -26,8 +27,18 @@ func removing(s *search) (all []Suspect) {
 	return all
 }
 
-// nftFiles are the files that empty all tables when nftables.service loads them.
+// nftUnit is a link that systemd keeps while nftables.service is active
+// (unit_export_state_files).
+const nftUnit = "/run/systemd/units/invocation:nftables.service"
+
+// nftFiles are the files that empty all tables when nftables.service loads them. That of
+// Debian's package is there on machines that never load it.
 func nftFiles(s *search) (all []Suspect) {
+	_, err := os.Lstat(s.root.file(nftUnit))
+	why := "which empties all tables when it is reloaded"
+	if err != nil {
+		why = "which is not active, and would empty all tables"
+	}
 	for _, place := range nftPlaces {
 		paths := s.list(place)
 		if paths == nil {
@@ -36,7 +47,7 @@ func nftFiles(s *search) (all []Suspect) {
 		slices.Sort(paths)
 		for _, path := range paths {
 			if line := flushes(string(s.read(path))); line > 0 {
-				all = append(all, Suspect{"nftables.service", fmt.Sprintf("which empties all tables when it is reloaded: %s:%d has %s", plain(path), line, flush), true})
+				all = append(all, Suspect{"nftables.service", fmt.Sprintf("%s: %s:%d has %s", why, plain(path), line, flush), err == nil})
 			}
 		}
 	}

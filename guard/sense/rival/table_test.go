@@ -7,13 +7,21 @@ func TestTableTaken(t *testing.T) {
 	service := func(place string) []Suspect {
 		return []Suspect{{"nftables.service", "which empties all tables when it is reloaded: " + place + " has flush ruleset", true}}
 	}
+	active := tree{"run/systemd/units/invocation:nftables.service": "-> 0123456789abcdef0123456789abcdef"}
 	for name, x := range map[string]struct {
 		files tree
 		want  []Suspect
 	}{
-		"debian":     {tree{"etc/nftables.conf": flushing}, service("/etc/nftables.conf:3")},
-		"fedora":     {tree{"etc/sysconfig/nftables.conf": "flush  ruleset"}, service("/etc/sysconfig/nftables.conf:1")},
-		"included":   {tree{"etc/nftables.d/10-x.nft": "define x = 1; flush ruleset;\n"}, service("/etc/nftables.d/10-x.nft:1")},
+		"debian":   {active.with(tree{"etc/nftables.conf": flushing}), service("/etc/nftables.conf:3")},
+		"fedora":   {active.with(tree{"etc/sysconfig/nftables.conf": "flush  ruleset"}), service("/etc/sysconfig/nftables.conf:1")},
+		"included": {active.with(tree{"etc/nftables.d/10-x.nft": "define x = 1; flush ruleset;\n"}), service("/etc/nftables.d/10-x.nft:1")},
+		"not active": {
+			tree{"etc/nftables.conf": flushing}.with(runs("50", "firewalld", "/usr/sbin/firewalld")),
+			[]Suspect{
+				{"nftables.service", "which is not active, and would empty all tables: /etc/nftables.conf:3 has flush ruleset", false},
+				{"firewalld", "process 50, which keeps tables of its own", false},
+			},
+		},
 		"comment":    {tree{"etc/nftables.conf": "# flush ruleset\ntable inet filter {}\n"}, nil},
 		"own table":  {tree{"etc/nftables.conf": "flush table inet filter\n"}, nil},
 		"a script":   {runs("50", "sh", "sh", "-c", "while sleep 5; do nft flush ruleset; done"), []Suspect{{"sh", "process 50, which has flush ruleset in its command line", true}}},
