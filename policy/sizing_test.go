@@ -132,9 +132,16 @@ func TestSizesOfTheTable(t *testing.T) {
 			func(in *SizingInput) { in.Now.MemAvailable, in.EntryBytes = 512<<20, 768 },
 			300_000, 262144, 262144, "",
 		},
-		"no limit":     {func(in *SizingInput) { in.Now.Max = 0 }, 3000, 8192, 262144, "keeps no limit"},
-		"hardly any":   {func(in *SizingInput) { in.Now.Max, in.Now.Buckets = 0, 1024 }, 0, 8192, 8192, ""},
-		"kernel's end": {func(in *SizingInput) { in.Now.MemAvailable = 1 << 50 }, 2_000_000_000, 2147475456, 2000003072, ""},
+		"no limit": {func(in *SizingInput) { in.Now.Max = 0 }, 3000, 8192, 262144, "keeps no limit"},
+		"no limit, and memory for less than the peak": {
+			func(in *SizingInput) { in.Now.MemAvailable, in.Now.Max = 128<<20, 0 }, 300_000, 303104, 303104, "a lower one would refuse what is carried",
+		},
+		"no limit, and once there were more": {
+			func(in *SizingInput) { in.Now.Max, in.Record.Highest = 0, 900_000 }, 300_000, 901120, 303104, "as many as 900,000",
+		},
+		"several tables": {func(in *SizingInput) { in.Config.Memory.Tables = 3 }, 300_000, 606208, 901120, ""},
+		"hardly any":     {func(in *SizingInput) { in.Now.Max, in.Now.Buckets = 0, 1024 }, 0, 8192, 8192, ""},
+		"kernel's end":   {func(in *SizingInput) { in.Now.MemAvailable = 1 << 50 }, 2_000_000_000, 2147475456, 2000003072, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := sized(weekOf(10, []int32{tc.peak}))
@@ -169,13 +176,16 @@ func TestSizesKeepTheirBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch peak := z.Seen.Peak; {
+		case in.Now.Max == 0 && z.Max.To < min(z.Seen.Highest, maxLimit/sizeUnit*sizeUnit):
+			t.Errorf("%+v would refuse what is carried: %+v", z.Max, z.Seen)
 		case z.Max.To < in.Now.Max || z.Buckets.To < in.Now.Buckets:
 			t.Errorf("it takes away: %+v %+v", z.Max, z.Buckets)
 		case z.Max.To <= 0 || z.Max.To > maxLimit || z.Buckets.To%sizeUnit != 0 && z.Buckets.To != in.Now.Buckets:
 			t.Errorf("no sizes: %d, %d", z.Max.To, z.Buckets.To)
 		case chain(min(peak, z.Max.To), z.Buckets.To) > 2 || z.Buckets.To < z.Max.To/4:
 			t.Errorf("%d buckets for %d of %d", z.Buckets.To, peak, z.Max.To)
-		case float64(z.Max.To) < in.Headroom*float64(peak) && z.Max.To > in.Now.Max && z.Max.To > max(affordable(in.Now, in.Config), sizeUnit):
+		case float64(z.Max.To) < in.Headroom*float64(peak) && z.Max.To > max(affordable(in.Now, in.Config), sizeUnit, in.Now.Max) &&
+			(in.Now.Max > 0 || z.Max.To > roundUp(z.Seen.Highest)):
 			t.Errorf("%d for %d, beyond the budget", z.Max.To, peak)
 		case float64(z.Max.To) < in.Headroom*float64(peak) && !strings.Contains(z.Max.Reason, "memory budget"):
 			t.Errorf("%d for %d without a word: %s", z.Max.To, peak, z.Max.Reason)
@@ -350,7 +360,7 @@ func TestPools(t *testing.T) {
 			if (got[i].TradeOff == "") != (got[i].Needed <= got[i].Addresses) || got[i].Reason == "" {
 				t.Errorf("%s: %+v", name, got[i])
 			}
-			if got[i].Ports < 64512 && !strings.HasPrefix(got[i].TradeOff, "A wider port range") {
+			if got[i].Ports < 64512 && !strings.HasPrefix(got[i].TradeOff, "If the NAT rule has that range, a wider one") {
 				t.Errorf("%s: %+v", name, got[i])
 			}
 			got[i].Reason, got[i].TradeOff = "", ""
@@ -402,5 +412,24 @@ func TestUntracked(t *testing.T) {
 	}
 	if got := size(t, in).Untracked; len(got) != 5 || got[4].Entries != 604 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A table is not taken for full over a time without readings, nor where the clock of
+// another boot goes on.
+func TestPeaksOverAGap(t *testing.T) {
+	full := Snapshot{Count: 100, Max: 100}
+	for name, tc := range map[string]struct{ then, want time.Duration }{
+		"a reading later":  {101 * time.Second, time.Second},
+		"the longest":      {100*time.Second + longestGap, longestGap},
+		"a night off":      {100*time.Second + longestGap + 1, 0},
+		"the machine anew": {90 * time.Second, 0},
+	} {
+		var p Peaks
+		p.Add(&full, 100*time.Second)
+		p.Add(&full, tc.then)
+		if p.Full != tc.want {
+			t.Errorf("%s: full for %v, want %v", name, p.Full, tc.want)
+		}
 	}
 }

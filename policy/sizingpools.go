@@ -99,8 +99,9 @@ func (z *sizing) pool(of []PoolUse) SizedPool {
 const rangeLeast = 100
 
 // ports are how many a pool has. Where those seen fill most of a narrow range, the NAT
-// rule has a range of its own: without one the kernel keeps the client's port if it is
-// free, and searches all of them if it is not.
+// rule seems to have a range of its own: without one the kernel keeps the client's port if
+// it is free, and searches all of them if it is not. One busy client fills that which its
+// system takes ports from, of 28,232 on Linux (ip_local_port_range), as well.
 func (u *PoolUse) ports() int {
 	width := int(u.Highest) - int(u.Lowest) + 1
 	if u.Used >= rangeLeast && width < portsOfAddress*9/10 && u.Used >= width*4/5 {
@@ -116,7 +117,7 @@ func (p *SizedPool) explain(z *sizing, first PoolUse) {
 	}
 	p.Reason += fmt.Sprintf("; an address has %s", Number(p.Ports))
 	if p.Ports < portsOfAddress {
-		p.Reason += fmt.Sprintf(", all seen are within %d-%d, of %s that it could have", first.Lowest, first.Highest, Number(portsOfAddress))
+		p.Reason += fmt.Sprintf(", as it seems: all seen are within %d-%d, of %s that it could have", first.Lowest, first.Highest, Number(portsOfAddress))
 	}
 	p.Reason += fmt.Sprintf("; %s that.", asFactor(z.Headroom))
 	if p.Needed <= p.Addresses {
@@ -125,7 +126,8 @@ func (p *SizedPool) explain(z *sizing, first PoolUse) {
 	p.TradeOff = "More addresses have to be had, and a client may be seen under several of them: with nftables, snat to a range keeps " +
 		"each client on one with the flag persistent. A larger table does not help."
 	if p.Ports < portsOfAddress {
-		p.TradeOff = "A wider port range in the NAT rule costs nothing and comes first. " + p.TradeOff
+		p.TradeOff = "If the NAT rule has that range, a wider one costs nothing and comes first; if it has none, they are the clients' own ports, " +
+			"and an address has all. " + p.TradeOff
 	}
 }
 

@@ -20,20 +20,27 @@ func roundUp(n int) int {
 }
 
 // max is nf_conntrack_max: the peak with headroom, as far as the memory budget goes, and
-// never less than it is. A lower one frees nothing, since entries take memory when they
-// are made (nf_conntrack_alloc).
+// never less than it is, or than what there was without a limit. A lower one frees
+// nothing, since entries take memory when they are made (nf_conntrack_alloc).
 func (z *sizing) max() SizedValue {
 	v := SizedValue{Key: keyMax}
 	v.Now, v.Lent = lent(z.Now, RaiseMax, z.Now.Max)
 	roomy := int(min(z.Headroom*float64(z.Peak), maxLimit))
 	want, limit := roundUp(roomy), z.budget()
 	v.To = max(min(want, limit), v.Now)
+	if v.Now == 0 { // nothing is refused now
+		v.To = max(v.To, roundUp(max(z.Peak, z.Highest)))
+	}
 	v.Reason = fmt.Sprintf("%s; %s that is %s.", z.peakText(), times(z.Headroom), Number(roomy))
-	switch {
-	case v.To < want:
-		v.Reason += " " + z.shortOf(v.To, limit)
-	case v.Now == 0:
+	if v.Now == 0 {
 		v.Reason += " The kernel keeps no limit now: a flood ends only where the memory does."
+	}
+	switch {
+	case v.To < want || v.Now == 0 && v.To > limit:
+		v.Reason += " " + z.shortOf(v.To, limit)
+	case v.Now == 0 && v.To > want:
+		v.Reason += fmt.Sprintf(" It held as many as %s, and less than that would be a loss.", Number(z.Highest))
+	case v.Now == 0:
 	case v.To == v.Now:
 		v.Reason += " What there is suffices."
 	}
@@ -91,6 +98,9 @@ func (z *sizing) shortOf(to, limit int) string {
 	text := fmt.Sprintf("The memory budget of the policy, %s with %s MiB available, allows %s",
 		Percent(z.Config.Memory.Budget), Number(int(z.Now.MemAvailable>>20)), Number(limit))
 	switch {
+	case to > limit && z.Now.Max == 0:
+		return text + ", less than there were: the limit is above them all the same, since a lower one would refuse what is carried without one. " +
+			"This machine needs more memory, or a larger budget."
 	case to < z.Peak:
 		return text + ": less than the peak itself. This machine needs more memory, or a larger budget."
 	case to > limit:
@@ -114,16 +124,21 @@ func (z *sizing) maxCost(to int) string {
 
 // buckets is nf_conntrack_buckets: a quarter of max at the least, and so many that a hash
 // chain has two entries on average at the peak. Each entry is in two chains, one for each
-// direction. What there is stays if it is more, as the kernel's default of one an entry of
-// max is (nf_conntrack_init_start).
+// direction. All namespaces' entries are in the same chains (nf_conntrack_hash): of those
+// with a table of their own each is taken to hold as many. What there is stays if it is
+// more, as the kernel's default of one an entry of max is (nf_conntrack_init_start).
 func (z *sizing) buckets(limit int) SizedValue {
 	v := SizedValue{Key: keyBuckets}
 	v.Now, v.Lent = lent(z.Now, GrowBuckets, z.Now.Buckets)
-	peak := min(z.Peak, limit) // more are never there
+	tables := max(z.Config.Memory.Tables, 1)
+	peak := min(z.Peak, limit) * tables // more are never there
 	want := roundUp(max(limit/4, peak))
 	v.To = max(want, v.Now)
-	v.Reason = fmt.Sprintf("A quarter of nf_conntrack_max at the least, and so many that at the peak a hash chain has two entries on average at the most. "+
-		"Each entry is in two chains: it comes to %.1f at the peak, and %.1f when the table is full.", chain(peak, v.To), chain(limit, v.To))
+	v.Reason = "A quarter of nf_conntrack_max at the least, and so many that at the peak a hash chain has two entries on average at the most. "
+	if tables > 1 {
+		v.Reason += fmt.Sprintf("The hash table is that of all %d tables, each taken to hold as many. ", tables)
+	}
+	v.Reason += fmt.Sprintf("Each entry is in two chains: it comes to %.1f at the peak, and %.1f when the table is full.", chain(peak, v.To), chain(limit*tables, v.To))
 	v.Cost = fmt.Sprintf("%s from the beginning (%d bytes a bucket).", MiB(int64(v.To)*bucketBytes), bucketBytes)
 	v.TradeOff = "To change it stalls all packets while the kernel rehashes, about half a second per million entries: at boot there are none, otherwise choose a quiet hour."
 	if v.To == v.Now {
