@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os/user"
 
 	"github.com/spf13/cobra"
@@ -60,7 +62,7 @@ type checked struct {
 func check(cmd *cobra.Command, path string, flags checkFlags) error {
 	texts, err := config.Read(path)
 	if err != nil {
-		return err
+		return unread(path, err)
 	}
 	c := checked{texts: texts}
 	c.file, c.problems = config.ParseAll(texts)
@@ -80,6 +82,14 @@ func check(cmd *cobra.Command, path string, flags checkFlags) error {
 	}
 	if err == nil && len(c.problems) > 0 {
 		return program.ErrReported
+	}
+	return err
+}
+
+// unread adds to why a policy can't be read what the daemon makes of it.
+func unread(path string, err error) error {
+	if path == defaultPolicy && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; without it the daemon goes by its built-in policy, which only advises (guardian.toml.example is one to begin with)", err)
 	}
 	return err
 }

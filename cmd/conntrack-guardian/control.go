@@ -47,6 +47,7 @@ func (f *flags) explained(err error) error {
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
 		f.exit = exitNotRunning
+		return fmt.Errorf("%w (run starts one; --socket names another socket)", err)
 	case errors.As(err, &r):
 		return errors.New(printable(strings.Join(append([]string{r.Message}, r.Lines...), "\n")))
 	}

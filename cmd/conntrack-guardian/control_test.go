@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -110,7 +111,7 @@ func TestCommandsWithoutDaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "none")
 	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"status", "--watch"}, {"approve", "x-1"}, {"reload"}, {"pause", "1m"}, {"resume"}} {
 		code, out, errs := command(append(args, "--socket", socket)...)
-		if code != exitNotRunning || out != "" || !strings.Contains(errs, "the daemon is not running: nobody listens on "+socket) {
+		if code != exitNotRunning || out != "" || !strings.Contains(errs, "the daemon is not running: nobody listens on "+socket+" (run starts one; --socket names another socket)") {
 			t.Errorf("%v: %d, %q, %q", args, code, out, errs)
 		}
 	}
@@ -140,6 +141,9 @@ func TestMisusedControlCommands(t *testing.T) {
 		if code, _, errs := command(args...); code != program.Misused {
 			t.Errorf("%v: %d, %q", args, code, errs)
 		}
+	}
+	if _, _, errs := command("approve"); !strings.Contains(errs, "usage: approve ID\n") {
+		t.Errorf("approve without an id: %q", errs)
 	}
 }
 
@@ -223,10 +227,15 @@ func TestRollbackAsksTheDaemon(t *testing.T) {
 	}
 	d.status.Daemon.PID++
 	time.Sleep(300 * time.Millisecond) // the status that was given out last is given out again for 200 ms
-	for _, at := range []string{socket, socket + "none"} {
-		if code, out, errs := command("rollback", "--all", "--socket", at, "--state-dir", held); code != program.Failed || out != "" || !strings.Contains(errs, "is held by") {
+	for at, why := range map[string]string{socket: fmt.Sprintf("process %d listens there", d.status.Daemon.PID), socket + "none": "nobody listens on"} {
+		code, out, errs := command("rollback", "--all", "--socket", at, "--state-dir", held)
+		if code != program.Failed || out != "" || !strings.Contains(errs, "is held by") || !strings.Contains(errs, "it was looked for on "+at+": ") || !strings.Contains(errs, why) {
 			t.Errorf("another's ledger: %d, %q, %q", code, out, errs)
 		}
+	}
+	t.Setenv("STATE_DIRECTORY", held) // which is not to name a ledger
+	if code, _, errs := command("rollback", "--all", "--socket", socket+"none"); code != program.Failed || !strings.Contains(errs, "it was looked for on "+socket+"none: the daemon is not running") {
+		t.Errorf("a daemon elsewhere: %d, %q", code, errs)
 	}
 	if len(d.asked) > 0 {
 		t.Errorf("asked for %v", d.asked)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -29,7 +30,7 @@ func (f *flags) rollback(cmd *cobra.Command, r control.Request, alone func() ([]
 	if !cmd.Flags().Changed("state-dir") {
 		changes, err := rollbackBy(ctx, c, r)
 		if errors.Is(err, control.ErrNotRunning) {
-			return alone()
+			return f.rollbackAlone(alone, err)
 		}
 		return changes, f.explained(err)
 	}
@@ -38,11 +39,27 @@ func (f *flags) rollback(cmd *cobra.Command, r control.Request, alone func() ([]
 	if !errors.As(err, &held) {
 		return changes, err
 	}
-	if s, no := c.Status(ctx); no != nil || s.Daemon.PID != held.PID {
-		return nil, err
+	if s, no := c.Status(ctx); no != nil {
+		return nil, f.unasked(err, no)
+	} else if s.Daemon.PID != held.PID {
+		return nil, f.unasked(err, fmt.Errorf("process %d listens there", s.Daemon.PID))
 	}
 	changes, err = rollbackBy(ctx, c, r)
 	return changes, f.explained(err)
+}
+
+// rollbackAlone undoes changes because no daemon was found. There may be one elsewhere.
+func (f *flags) rollbackAlone(alone func() ([]ledger.Change, error), found error) ([]ledger.Change, error) {
+	changes, err := alone()
+	if errors.As(err, new(*ledger.HeldError)) {
+		err = f.unasked(err, found)
+	}
+	return changes, err
+}
+
+// unasked says why who holds the ledger was not asked to do the work.
+func (f *flags) unasked(held, why error) error {
+	return fmt.Errorf("%w; it was looked for on %s: %s (--socket names another socket)", held, f.socket, printable(why.Error()))
 }
 
 // rollbackBy has the daemon undo changes, and returns those that it brought further.

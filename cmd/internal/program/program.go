@@ -63,7 +63,7 @@ func known(cmd *cobra.Command, args []string) error {
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return UsageError{err}
+			return Misuse("%w; usage: %s", err, cmd.Use)
 		}
 		return nil
 	}
