@@ -17,6 +17,9 @@ func Sentence(d policy.Decision) string {
 	case policy.Do:
 		return fmt.Sprintf("%s: %s", Act(d), d.Reason)
 	case policy.Advised:
+		if d.ID == "" {
+			return fmt.Sprintf("advice: %s: %s", Act(d), d.Reason)
+		}
 		return fmt.Sprintf("advice %s: %s: %s", d.ID, Act(d), d.Reason)
 	case policy.Observed:
 		return fmt.Sprintf("observed only: %s: %s", Act(d), d.Reason)

@@ -131,7 +131,7 @@ func (st *State) offenders(s *Snapshot, c *Config, now time.Duration) (found []o
 				others = append(others, holds+", "+h.slow(m))
 			}
 		case st.spent(s, h.Prefix, c.Watch.YieldFor, now):
-			others = append(others, holds+", but limiting it did not help in this episode, or somebody else has ended it")
+			others = append(others, holds+", but limiting it did not help in this episode, or somebody has ended that lately")
 		default:
 			found = append(found, offender{h, holds})
 		}

@@ -76,6 +76,9 @@ func (p *planner) make(ctx context.Context) (plan, error) {
 	if err := p.lookAgain(ctx); err != nil {
 		return plan{}, err
 	}
+	for i := range p.Decisions {
+		p.Decisions[i].ID = "" // the daemon has other names: it has another episode
+	}
 	p.read(&p.seen, &p.state.Now)
 	return p.plan, nil
 }

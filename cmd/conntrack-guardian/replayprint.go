@@ -13,6 +13,10 @@ import (
 // replayWidth is how wide text is at most.
 const replayWidth = 80
 
+// besideWidth is how wide each of two decisions is at most, beside the other, the time and
+// the mark.
+const besideWidth = (replayWidth - 15) / 2
+
 // lines lays out what was decided then and now.
 func (p *played) lines() []textLine {
 	by := "as recorded"
@@ -58,7 +62,7 @@ func shortly(d *policy.Decision) string {
 	if d == nil {
 		return ""
 	}
-	return printable(strings.TrimSpace(decidedText(d) + " " + whatText(d)))
+	return cut(printable(strings.TrimSpace(decidedText(d)+" "+whatText(d))), besideWidth)
 }
 
 func decidedText(d *policy.Decision) string {
@@ -99,8 +103,10 @@ func measureText(d *policy.Decision) string {
 		return fmt.Sprintf("%s %s", d.Measure, d.Terms.Flow)
 	case d.Terms != nil && max(d.From, d.To) == policy.Dropped:
 		return "drop " + d.Terms.Source.String()
+	case d.Terms != nil && d.Verb == policy.Undo:
+		return d.Terms.Source.String()
 	case d.Terms != nil:
-		return fmt.Sprintf("%s %s", d.Measure, d.Terms.Source)
+		return "limit " + d.Terms.Source.String()
 	case d.Measure == policy.ShortenTimeouts:
 		return fmt.Sprintf("timeouts to level %d", d.To)
 	}
