@@ -558,3 +558,21 @@ func TestBreakLines(t *testing.T) {
 		}
 	}
 }
+
+// A directory that was another one when it was looked at is refused when it is opened.
+func TestSizingDirSwapped(t *testing.T) {
+	system := t.TempDir()
+	was := systemDirs
+	systemDirs = []string{system}
+	defer func() { systemDirs = was }()
+	link := filepath.Join(t.TempDir(), "out")
+	if err := os.Symlink(system, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writeSizing(link, []sizingFile{{path: "x.conf", text: "x"}}, true); err == nil || !strings.Contains(err.Error(), "come into force") {
+		t.Errorf("written: %v", err)
+	}
+	if left, err := os.ReadDir(system); err != nil || len(left) > 0 {
+		t.Errorf("%v: %v", left, err)
+	}
+}

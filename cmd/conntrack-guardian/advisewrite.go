@@ -65,6 +65,9 @@ func writeSizing(dir string, files []sizingFile, force bool) ([]string, error) {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	defer root.Close()
+	if err := checkOpened(root); err != nil {
+		return nil, err
+	}
 	if !force {
 		if err := absent(root, dir, files); err != nil {
 			return nil, err
@@ -79,6 +82,21 @@ func writeSizing(dir string, files []sizingFile, force bool) ([]string, error) {
 		written = append(written, path)
 	}
 	return written, nil
+}
+
+// checkOpened refuses what was opened if it is one of those directories: a link may have
+// been put in the way since it was asked for.
+func checkOpened(root *os.Root) error {
+	f, err := root.Open(".")
+	if err != nil {
+		return fmt.Errorf("open %s: %w", root.Name(), err)
+	}
+	defer f.Close()
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return fmt.Errorf("find %s: %w", root.Name(), err)
+	}
+	return checkSizingDir(path)
 }
 
 // absent returns an error if one of the files is there.
