@@ -46,6 +46,9 @@ type Guard struct {
 	Source    func() string // where the policy came from, for people
 	// Writable is why the kernel's values can't be written, nil when they can.
 	Writable func() error
+	// Named is why the guarded namespace has no name any more, nil when it has. What can
+	// be read then is what was there.
+	Named func() error
 	// Scout is who looks what fills the table, nil for nobody.
 	Scout Scout
 	// Walk deals with the existing entries of shortened timeouts, nil for nobody.
@@ -93,6 +96,7 @@ type Guard struct {
 	saving    chan error    // what comes of saving it, nil when it is not being saved
 	forgot    string        // why it could not be kept, empty when it could
 
+	nameless   string // why the guarded namespace has no name, empty when it has
 	unrecorded string // why readings are not recorded, empty when they are
 
 	snapshot  policy.Snapshot
@@ -189,6 +193,7 @@ func (g *Guard) Tick() (pause time.Duration, complete bool) {
 		return blindPause, errors.Is(err, sense.ErrAbsent)
 	}
 	g.reportSeeing()
+	g.reportNamed()
 	g.tryLedger(now)
 	g.pruning.meet()
 	g.meetSuspects()

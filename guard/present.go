@@ -22,7 +22,7 @@ func (g *Guard) status() *control.Status {
 		Daemon: control.Process{PID: os.Getpid(), Version: g.Version, Since: g.started, Namespace: g.Namespace},
 		Mode:   g.Config.Mode.String(),
 		Policy: control.Policy{Source: g.Source(), Hash: g.Hash, Loaded: g.reload.at, Problems: g.reload.problems},
-		Blind:  g.blind, Unable: g.unable,
+		Blind:  cmp.Or(g.blind, g.nameless), Unable: g.unable,
 		Table: g.table(), Hour: g.hour.minutes(now),
 		Cause: a.Cause, Pattern: a.Pattern, Confidence: a.Confidence, Losses: losses(a),
 		Counting: g.scouting.counting, Acts: g.acts(),

@@ -180,6 +180,26 @@ func (g *Guard) reportSeeing() {
 	g.reportUnwritable()
 }
 
+// reportNamed reports when the guarded namespace has lost its name, and when it has one
+// again.
+func (g *Guard) reportNamed() {
+	why := ""
+	if g.Named != nil {
+		if err := g.Named(); err != nil {
+			why = fmt.Sprintf("the guarded namespace %s is gone (%v): what is read is what it has left", g.Namespace, err)
+		}
+	}
+	switch {
+	case why == g.nameless:
+		return
+	case why == "":
+		g.log(slog.LevelInfo, eventSeeing, "there is a namespace "+g.Namespace+" again")
+	default:
+		g.log(slog.LevelWarn, eventBlind, why)
+	}
+	g.nameless = why
+}
+
 // reportUnable reports when changes can no longer be recorded, and when they can again.
 func (g *Guard) reportUnable(err error) {
 	why := ""

@@ -150,3 +150,23 @@ func TestStatusOfLeases(t *testing.T) {
 		}
 	})
 }
+
+// That the guarded namespace has lost its name is told once, and shown as long as it is so.
+func TestNamelessNamespace(t *testing.T) {
+	w := newGateway(t)
+	var err error
+	w.Named = func() error { return err }
+	w.run(3*time.Second, 1000)
+	err = errors.New("no such file or directory")
+	w.run(3*time.Second, 1000)
+	w.wantLines(eventBlind, 1)
+	if s := w.status(); !strings.Contains(s.Blind, "is gone (no such file or directory)") || !strings.Contains(w.Status(), "is gone") {
+		t.Errorf("blind %q, %q", s.Blind, w.Status())
+	}
+	err = nil
+	w.run(3*time.Second, 1000)
+	w.wantLines(eventSeeing, 1)
+	if s := w.status(); s.Blind != "" {
+		t.Errorf("blind %q", s.Blind)
+	}
+}

@@ -32,6 +32,9 @@ func (g *Guard) Status() string {
 	if len(g.reload.problems) > 0 {
 		parts = append(parts, "policy file rejected, the last good one is in force")
 	}
+	if g.nameless != "" {
+		parts = append(parts, g.nameless)
+	}
 	if g.snapshot.Paused != "" {
 		parts = append(parts, g.snapshot.Paused)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/conntrack-guardian/conntrack-guardian/guard"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/journald"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/boot"
+	"github.com/conntrack-guardian/conntrack-guardian/guard/kernel/netns"
 	"github.com/conntrack-guardian/conntrack-guardian/guard/sense"
 )
 
@@ -61,6 +62,13 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 		Sensor: sensor, Log: log, Clock: boot.Now, Version: program.Version(), Namespace: policy.Namespace, Config: policy.Policy, Hash: policy.Hash,
 		Writable: writable, Scout: sense.NewScout(policy.Namespace), Walk: entries.Walk, Prune: deleteUnreplied, Loosen: entries.Loosen,
 		Allow: sense.NewAllowlist(policy.Namespace), StateDir: f.stateDir,
+	}
+	if path := policy.Namespace; path != "" {
+		name := netns.NewPath(path)
+		g.Named = func() error {
+			_, err := name.ID()
+			return err
+		}
 	}
 	leases := actions.KernelLeases()
 	defer leases.Close() // with liftAll nothing is left of them but on an early return, which has made none

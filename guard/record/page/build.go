@@ -198,6 +198,7 @@ func (b *builder) hear(d policy.Decision, at time.Duration) {
 		r.Diagnoses = append(r.Diagnoses, Diagnosis{r.wall(at), d.Cause, d.Pattern, d.Confidence, d.Reason, at})
 		r.troubled = at
 	case policy.Do:
+		r.Advice = slices.DeleteFunc(r.Advice, func(a Advice) bool { return a.ID == d.ID }) // it is done
 		r.troubled = at
 	case policy.Advised, policy.Observed:
 		r.Advice = append(r.Advice, Advice{r.wall(at), d.ID, d.Measure, guard.Act(d), d.Reason, d.Verb == policy.Observed, at})
