@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,13 @@ func (d *desk) Do(ctx context.Context, r Request) (*Answer, error) {
 		return d.do(ctx, r)
 	}
 	return &Answer{Message: "done"}, nil
+}
+
+// requests are those that it has been asked to do.
+func (d *desk) requests() []Request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.done)
 }
 
 // socketPath is one that is short enough and whose directory everybody may enter.
