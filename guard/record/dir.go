@@ -68,6 +68,13 @@ type stored struct {
 	size int64
 }
 
+// block is what a file takes at least, and a multiple of what it takes: of many small ones
+// that is most.
+const block = 4096
+
+// room is how much of the disk it takes.
+func (f stored) room() int64 { return (f.size + block - 1) / block * block }
+
 // list lists the files with a suffix, by name. Those that go meanwhile are not there.
 func (d *dir) list(suffix string) ([]stored, error) {
 	entries, err := fs.ReadDir(d.root.FS(), ".")

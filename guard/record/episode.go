@@ -106,6 +106,9 @@ func (e *episodeFile) takeUp(f io.ReaderAt, size int64, u summary) error {
 		return err
 	}
 	e.whole, e.next, e.said = c.behind, e.from, 0
+	if n := len(c.spans); n > 0 && c.spans[n-1].boot != e.w.r.o.Boot && !e.ours { // its clock was as wrong as ours is
+		e.whole, c.last, c.spans = 0, nil, nil
+	}
 	for _, sp := range c.spans {
 		if sp.start < c.behind {
 			e.next = max(e.next, sp.seq+1)

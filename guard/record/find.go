@@ -24,7 +24,8 @@ type Episode struct {
 }
 
 // Episodes lists the episodes that are frozen in a directory, oldest first. One whose
-// file is damaged so that nothing is known of it is left out.
+// file is damaged so that nothing is known of it is left out. The error is of those that
+// can't be read; the others are listed all the same.
 func Episodes(path string) ([]Episode, error) {
 	d, err := openDir(path)
 	if err != nil {
@@ -36,21 +37,31 @@ func Episodes(path string) ([]Episode, error) {
 		return nil, err
 	}
 	var list []Episode
+	var errs []error
 	for _, f := range found {
-		c, err := scan(source{path, f.name})
-		if errors.Is(err, fs.ErrNotExist) || err == nil && c.last == nil {
-			continue
+		switch u, err := summarized(path, f.name); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			errs = append(errs, err)
+		case u != nil:
+			list = append(list, u.episode(d.full(f.name), f.size))
 		}
-		if err != nil {
-			return nil, err
-		}
-		_, u, err := openEpisode(path, c)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, u.episode(d.full(f.name), f.size))
 	}
-	return list, nil
+	return list, errors.Join(errs...)
+}
+
+// summarized is what is known of an episode, nil for nothing.
+func summarized(path, name string) (*summary, error) {
+	u, err := completeSummary(source{path, name})
+	if err != nil || u != nil {
+		return u, err
+	}
+	c, err := scan(source{path, name})
+	if err != nil || c.last == nil {
+		return nil, err
+	}
+	_, more, err := openEpisode(path, c)
+	return &more, err
 }
 
 func (u *summary) episode(path string, size int64) Episode {

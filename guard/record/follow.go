@@ -30,6 +30,7 @@ type summary struct {
 	// added to it.
 	First    uint64
 	Complete bool
+	Boot     string `json:",omitempty"` // of the kernel
 	// At is the boot clock of the newest reading that is in it, and EndedAt that of its end.
 	At, EndedAt time.Duration
 	Seen        time.Time // wall clock of the newest reading
@@ -141,6 +142,7 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 	switch {
 	case id != "" && id != u.ID:
 		begun := startSummary(id, s, now)
+		begun.Boot = r.o.Boot
 		begun.Cause, begun.Pattern = before.Episode.Cause, before.Episode.Pattern
 		begun.Begun = begun.Begun.Add(since - now)
 		r.start(begun, since)
@@ -154,8 +156,8 @@ func (r *Recorder) follow(before *policy.State, s *policy.Snapshot, now time.Dur
 	open := u.Ended.IsZero()
 	u.add(s, now, ds)
 	if open && !u.Ended.IsZero() {
-		sum := *u
-		r.then(func(w *writer) error { w.ask(sum, lastValues); return nil })
+		sum, values := *u, r.values()
+		r.then(func(w *writer) error { w.note(sum, lastValues, values); return nil })
 	}
 	if u.over(s, now) {
 		r.close()
@@ -169,12 +171,21 @@ func (r *Recorder) start(u summary, since time.Duration) {
 	if r.episode.ID != "" {
 		r.close()
 	}
-	if u.Newest, u.Since = r.known, r.last; u.ID == r.left.ID {
+	if u.Newest, u.Since = r.known, r.last; u.ID == r.left.ID && u.Boot == r.left.Boot {
 		u.Newest, u.Since = r.left.Newest, r.left.Since
 		r.left = summary{}
 	}
 	r.episode = u
-	r.then(func(w *writer) error { w.open(u, since); return nil })
+	values := r.values()
+	r.then(func(w *writer) error { w.open(u, since, values); return nil })
+}
+
+// values are those of sysctls now, before anything that was decided is done.
+func (r *Recorder) values() map[string]string {
+	if r.o.Values == nil {
+		return nil
+	}
+	return r.o.Values()
 }
 
 // close ends an episode's file with the segment that is being written.

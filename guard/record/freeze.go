@@ -1,8 +1,10 @@
 package record
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,14 +13,14 @@ import (
 
 // open begins the file of an episode that has begun at since, with the segments of the
 // lead-in, or goes on with it after a restart.
-func (w *writer) open(u summary, since time.Duration) {
+func (w *writer) open(u summary, since time.Duration, values map[string]string) {
 	w.settleUp()
 	if !episodeName.MatchString(u.ID) {
 		w.unfrozen(fmt.Errorf("%q can't be the name of a file", u.ID))
 		return
 	}
 	w.episode = &episodeFile{w: w, name: u.ID + EpisodeSuffix, since: since, from: w.leadOf(since)}
-	w.ask(u, firstValues)
+	w.note(u, firstValues, values)
 }
 
 // leadOf is the segment that a lead-in begins with.
@@ -32,13 +34,13 @@ func (w *writer) leadOf(since time.Duration) uint64 {
 	return from
 }
 
-// ask has the values of sysctls in the file of the episode.
-func (w *writer) ask(u summary, kind byte) {
+// note has the values of sysctls in the file of the episode, nil for none.
+func (w *writer) note(u summary, kind byte, values map[string]string) {
 	if w.episode == nil {
 		return
 	}
-	if w.r.o.Values != nil {
-		text, _ := json.Marshal(w.r.o.Values()) // fails for no strings
+	if values != nil {
+		text, _ := json.Marshal(values) // fails for no strings
 		w.episode.values = append(w.episode.values, append([]byte{kindValues, kind}, text...))
 	}
 	w.catchUp(u, w.seq-1)
@@ -95,7 +97,9 @@ func (w *writer) unfrozen(err error) {
 	w.r.episodeErr = err
 }
 
-// makeRoomForEpisodes keeps them in their half of the size. The newest always stays.
+// makeRoomForEpisodes keeps them in their half of the size. The newest always stays. How
+// old one is the number of its first segment tells: it is named by a clock that may have
+// been wrong.
 func (w *writer) makeRoomForEpisodes() error {
 	found, err := w.dir.episodes()
 	if err != nil {
@@ -103,16 +107,37 @@ func (w *writer) makeRoomForEpisodes() error {
 	}
 	var total int64
 	for _, f := range found {
-		total += f.size
+		total += f.room()
 	}
-	for i := 0; i < len(found)-1 && total > w.r.o.Size/2; i++ {
-		if w.episode != nil && found[i].name == w.episode.name {
+	if total <= w.r.o.Size/2 || len(found) < 2 {
+		return w.dir.sync()
+	}
+	w.byAge(found)
+	for _, f := range found[:len(found)-1] {
+		if total <= w.r.o.Size/2 {
+			break
+		}
+		if w.episode != nil && f.name == w.episode.name {
 			continue
 		}
-		if err := w.dir.remove(found[i].name); err != nil {
+		if err := w.dir.remove(f.name); err != nil {
 			return err
 		}
-		total -= found[i].size
+		total -= f.room()
 	}
 	return w.dir.sync()
+}
+
+// byAge sorts episodes, oldest first. Of one that can't be read nothing is lost.
+func (w *writer) byAge(found []stored) {
+	first := map[string]uint64{}
+	for _, f := range found {
+		switch u, err := completeSummary(source{w.dir.path, f.name}); {
+		case w.episode != nil && f.name == w.episode.name:
+			first[f.name] = w.newest
+		case err == nil && u != nil:
+			first[f.name] = u.First
+		}
+	}
+	slices.SortStableFunc(found, func(a, b stored) int { return cmp.Compare(first[a.name], first[b.name]) })
 }

@@ -27,6 +27,9 @@ const (
 	// long after each further failure, up to retryEvery: one that has hardly any room is
 	// not said to be full and not full in turn.
 	retryAfter, retryEvery = 10 * time.Second, 160 * time.Second
+	// recordedAgain is for how long readings must have been written again until there is
+	// nothing to be said: on a disk with hardly any room a few are, now and then.
+	recordedAgain = time.Minute
 	// mostPending is how much waits for a disk that does not answer.
 	mostPending = 4 << 20
 )
@@ -35,8 +38,8 @@ const (
 type Options struct {
 	Size int64  // bytes in all: about half for the ring, half for episodes
 	Boot string // the kernel's boot_id
-	// Values tells the values of sysctls. It is asked when an episode begins and when it
-	// ends, from another goroutine; nil for nobody.
+	// Values tells the values of sysctls. It is asked by Add when an episode begins and when
+	// it ends, so that they are those before anything is done; nil for nobody.
 	Values func() map[string]string
 }
 
@@ -73,7 +76,9 @@ type Recorder struct {
 	broken  bool          // the writer has given up, and waits for a new segment
 	retry   time.Duration // boot clock before which it is not tried again, 0 if to be set
 	dropped uint64        // readings that were not written
-	err     error         // why readings are not written
+	err     error         // why readings are not written, or were not until lately
+	works   bool          // they have been since
+	since   time.Duration // boot clock of the newest attempt
 	wake    chan struct{}
 	closing chan struct{}
 
@@ -134,18 +139,19 @@ func (r *Recorder) Add(before *policy.State, s *policy.Snapshot, c *policy.Confi
 			r.pause = 0
 		}
 		if err := r.begin(before, s, now); err != nil {
-			r.drop(err)
+			r.drop(now, err)
 			return
 		}
 	}
 	r.payload = r.newest.append(r.payload[:0], s, now, ds, r.config)
 	frame, err := r.frames.append(r.frame[:0], r.payload)
 	if err != nil {
-		r.drop(fmt.Errorf("record a reading: %w", err))
+		r.drop(now, fmt.Errorf("record a reading: %w", err))
 		return
 	}
 	r.config, r.frame, r.size = nil, frame, r.size+int64(len(frame))
 	r.put(frame, 1)
+	r.recover(now)
 	r.follow(before, s, now, ds)
 }
 
@@ -157,7 +163,7 @@ func (r *Recorder) ready(now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending.b) > mostPending && !r.broken {
-		r.broken, r.err = true, r.writer.dir.failed(errStalled)
+		r.broken, r.works, r.err = true, false, r.writer.dir.failed(errStalled)
 	}
 	if !r.broken {
 		return true
@@ -172,17 +178,26 @@ func (r *Recorder) ready(now time.Duration) bool {
 		r.dropped++
 		return false
 	}
-	r.broken, r.retry = false, 0
+	r.broken, r.works, r.retry, r.since = false, false, 0, now
 	r.pending.then((*writer).beginAnew)
 	return true
 }
 
 // drop counts a reading that can't be written at all. What follows can't rest on it.
-func (r *Recorder) drop(err error) {
+func (r *Recorder) drop(now time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropped++
-	r.err, r.open = err, false
+	r.err, r.works, r.since, r.open = err, false, now, false
+}
+
+// recover takes note that readings have been written again for long enough.
+func (r *Recorder) recover(now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.works && now-r.since >= recordedAgain {
+		r.err = nil
+	}
 }
 
 // due reports whether a reading begins a new segment.

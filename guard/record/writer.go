@@ -71,6 +71,7 @@ func newWriter(r *Recorder, d *dir) (*writer, error) {
 	}
 	w := &writer{r: r, dir: d, held: held, frames: framer{plain: true}, syncer: newSyncer(r, d), done: make(chan struct{})}
 	if err := w.takeUp(); err != nil {
+		w.syncer.end()
 		held.Close()
 		return nil, err
 	}
@@ -137,9 +138,9 @@ func (r *Recorder) wrote(readings, written uint64, err error) {
 	r.writing = false
 	switch {
 	case err == nil && readings > 0 && !r.broken:
-		r.err = nil
+		r.works = true
 	case err != nil:
-		r.broken, r.dropped = true, r.dropped+readings-written
+		r.broken, r.works, r.dropped = true, false, r.dropped+readings-written
 		if !errors.Is(err, errGone) {
 			r.err = err
 		}
@@ -256,7 +257,7 @@ func (w *writer) makeRoom() error {
 	}
 	total := w.r.o.segmentBytes() // of the one to come
 	for _, f := range found {
-		total += f.size
+		total += f.room()
 	}
 	for _, f := range found {
 		if total <= w.r.o.Size/2 {
@@ -266,7 +267,7 @@ func (w *writer) makeRoom() error {
 			return err
 		}
 		w.forget(seqOf(f.name))
-		total -= f.size
+		total -= f.room()
 	}
 	return nil
 }
