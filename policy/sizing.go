@@ -45,6 +45,9 @@ type Sizing struct {
 	Pools     []SizedPool       `json:"snat"`      // fullest first
 	Untracked []UntrackedAdvice `json:"untracked"` // that need no entry, largest first
 	Notes     []string          `json:"notes"`     // what the figures leave open
+	// NotNow is why the sizes must not be put in force at present, empty where nothing
+	// speaks against it.
+	NotNow string `json:"not_now,omitempty"`
 }
 
 // A SizedValue is one kernel parameter: what it is without the guardian's changes, and
@@ -81,7 +84,27 @@ func Size(in *SizingInput) (Sizing, error) {
 	s.Alerts = z.alerts(s.Max.To)
 	s.Timeouts, s.Pools, s.Untracked = z.timeouts(), z.pools(), z.untracked()
 	s.Notes = z.notes()
+	s.NotNow = z.notNow(&s)
 	return s, nil
+}
+
+// notNow says why the sizes would do harm at present: what is sized is the value without
+// the guardian's changes, and those in force are there because it does not suffice.
+func (z *sizing) notNow(s *Sizing) string {
+	const begin = "Do not put it in force now: "
+	switch {
+	case s.Max.Lent > s.Max.To:
+		return begin + fmt.Sprintf("the guardian has made nf_conntrack_max %s for the time being, which would be cut to %s with %s entries in the table. "+
+			"Wait until it has taken that back.", Number(s.Max.Lent), Number(s.Max.To), Number(z.Now.Count))
+	case s.Buckets.Lent > s.Buckets.To:
+		return begin + fmt.Sprintf("the guardian has made nf_conntrack_buckets %s for the time being, and to shrink them stalls all packets. "+
+			"Wait until the trouble is over.", Number(s.Buckets.Lent))
+	case z.Now.Count > s.Max.To:
+		return begin + fmt.Sprintf("there are %s entries, and with more than %s every new connection is refused.", Number(z.Now.Count), Number(s.Max.To))
+	case s.Max.Lent > 0 || s.Buckets.Lent > 0:
+		return begin + "the guardian has raised it for the time being, and would take the new value for somebody else's. Wait until it has taken that back."
+	}
+	return ""
 }
 
 // A sizing is one in the making.

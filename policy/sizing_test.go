@@ -433,3 +433,28 @@ func TestPeaksOverAGap(t *testing.T) {
 		}
 	}
 }
+
+// What would cut off a gateway in an incident says so.
+func TestNotNow(t *testing.T) {
+	raised := func(m Measure, before int) []Change {
+		return []Change{{ID: 1, Measure: m, State: Applied, Before: before, After: 524_288}}
+	}
+	for name, tc := range map[string]struct {
+		change func(*Snapshot)
+		says   string
+	}{
+		"calm":         {func(s *Snapshot) {}, ""},
+		"raised":       {func(s *Snapshot) { s.Count, s.Max, s.Changes = 480_000, 524_288, raised(RaiseMax, 262_144) }, "cut to 262,144 with 480,000 entries"},
+		"a little":     {func(s *Snapshot) { s.Max, s.Changes = 262_144, raised(RaiseMax, 65_536) }, "cut to 204,800"},
+		"buckets":      {func(s *Snapshot) { s.Buckets, s.Changes = 524_288, raised(GrowBuckets, 65_536) }, "to shrink them stalls all packets"},
+		"more entries": {func(s *Snapshot) { s.Count, s.Max = 480_000, 0 }, "there are 480,000 entries"},
+		"lent less":    {func(s *Snapshot) { s.Max, s.Changes = 100_000, raised(RaiseMax, 65_536) }, "take the new value for somebody else's"},
+	} {
+		in := sized(weekOf(10, []int32{90_000, 100_000}))
+		tc.change(in.Now)
+		z := size(t, in)
+		if (z.NotNow == "") != (tc.says == "") || !strings.Contains(z.NotNow, tc.says) {
+			t.Errorf("%s: %q", name, z.NotNow)
+		}
+	}
+}

@@ -136,7 +136,7 @@ func (z *sizing) buckets(limit int) SizedValue {
 	v.To = max(want, v.Now)
 	v.Reason = "A quarter of nf_conntrack_max at the least, and so many that at the peak a hash chain has two entries on average at the most. "
 	if tables > 1 {
-		v.Reason += fmt.Sprintf("The hash table is that of all %d tables, each taken to hold as many. ", tables)
+		v.Reason += fmt.Sprintf("The hash table is shared by %d tables, each taken to hold as many. ", tables)
 	}
 	v.Reason += fmt.Sprintf("Each entry is in two chains: it comes to %.1f at the peak, and %.1f when the table is full.", chain(peak, v.To), chain(limit*tables, v.To))
 	v.Cost = fmt.Sprintf("%s from the beginning (%d bytes a bucket).", MiB(int64(v.To)*bucketBytes), bucketBytes)

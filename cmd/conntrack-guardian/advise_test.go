@@ -576,3 +576,21 @@ func TestSizingDirSwapped(t *testing.T) {
 		t.Errorf("%v: %v", left, err)
 	}
 }
+
+// What must not be put in force now is said wherever it is printed, and nowhere how to.
+func TestAdviseNotNow(t *testing.T) {
+	a := &advice{}
+	if text := a.sysctlFile(); !strings.Contains(text, "now by sysctl -p") {
+		t.Errorf("in calm:\n%s", text)
+	}
+	a.NotNow = "Do not put it in force now."
+	page := ""
+	for _, l := range a.lines() {
+		page += l.text + "\n"
+	}
+	for _, text := range []string{a.sysctlFile(), page} {
+		if !strings.Contains(text, a.NotNow) || strings.Contains(text, "sysctl -p") {
+			t.Errorf("in an incident:\n%s", text)
+		}
+	}
+}

@@ -51,7 +51,11 @@ func (a *advice) begin(c *commented, what, dir string) {
 func (a *advice) sysctlFile() string {
 	var c commented
 	a.begin(&c, "Sizes of the connection-tracking table", "sysctl.d")
-	c.say("It is applied at boot, or now by sysctl -p FILE.")
+	if a.NotNow == "" {
+		c.say("It is applied at boot, or now by sysctl -p FILE.")
+	} else {
+		c.say("It is applied at boot. %s", a.NotNow)
+	}
 	for _, n := range a.Notes {
 		c.gap()
 		c.say("%s", n)

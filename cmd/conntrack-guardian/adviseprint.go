@@ -20,6 +20,9 @@ func (a *advice) lines() []textLine {
 	var p advicePage
 	p.text(fmt.Sprintf("Sizes for good of the connection-tracking table, %s", a.Time.Format("2006-01-02 15:04")))
 	p.text(a.restsOn())
+	if a.NotNow != "" {
+		p.text(a.NotNow)
+	}
 	p.value(&a.Max, a.Seen.Provisional)
 	p.value(&a.Buckets, a.Seen.Provisional)
 	p.alerts(a.Alerts, a.Seen.Provisional)
