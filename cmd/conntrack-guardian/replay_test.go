@@ -145,6 +145,28 @@ func TestReplayPartsTwice(t *testing.T) {
 	}
 }
 
+// Of a record from anywhere no more is kept than fits, and the rest is counted.
+func TestReplayOfTooMuch(t *testing.T) {
+	var p played
+	pair := record.Pair{Step: record.Step{Decisions: make([]policy.Decision, 300)}}
+	for range 100 {
+		p.add(&pair)
+	}
+	if p.listed > mostPlayed || p.listed < mostPlayed-300 || p.listed+p.Unlisted != 30_000 || p.Then.Decisions != 30_000 {
+		t.Errorf("%d listed, %d not, of %d", p.listed, p.Unlisted, p.Then.Decisions)
+	}
+	if s := strings.Join(p.summary(), "\n"); !strings.Contains(s, "are not listed") {
+		t.Errorf("nothing said of it: %s", s)
+	}
+	gaps := played{}
+	for range mostPlayed + 5 {
+		gaps.add(&record.Pair{Step: record.Step{Gap: "gap"}})
+	}
+	if len(gaps.Steps) != mostPlayed {
+		t.Errorf("%d steps", len(gaps.Steps))
+	}
+}
+
 // Decisions that differ are put beside what they are nearest to.
 func TestBeside(t *testing.T) {
 	do := func(m policy.Measure, to int, why string) policy.Decision {

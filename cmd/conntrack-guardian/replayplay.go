@@ -20,10 +20,17 @@ type played struct {
 	Readings int     `json:"readings"`
 	Span     float64 `json:"seconds"`
 	Same     int     `json:"same"`
+	// Unlisted is how many decisions there are beside those of the steps.
+	Unlisted int `json:"unlisted,omitempty"`
 	// Parted is when something else is done for the first time.
 	Parted time.Time `json:"parted,omitzero"`
 	Damage []string  `json:"damage,omitempty"`
+
+	listed int // decisions in the steps
 }
+
+// mostPlayed is how many decisions, and steps, are kept: those of weeks of incidents.
+const mostPlayed = 20_000
 
 // A playedStep is a reading with what was decided of it.
 type playedStep struct {
@@ -84,6 +91,11 @@ func (p *played) add(pair *record.Pair) {
 	if len(pair.Decisions)+len(pair.Replayed) == 0 && pair.Gap == "" && pair.Doubt == "" {
 		return
 	}
+	if len(p.Steps) > 0 && p.listed+len(pair.Decisions)+len(pair.Replayed) > mostPlayed || len(p.Steps) == mostPlayed {
+		p.Unlisted += len(pair.Decisions) + len(pair.Replayed)
+		return
+	}
+	p.listed += len(pair.Decisions) + len(pair.Replayed)
 	p.Steps = append(p.Steps, playedStep{
 		At: pair.Snapshot.Wall, Then: append([]policy.Decision{}, pair.Decisions...), Now: append([]policy.Decision{}, pair.Replayed...),
 		Same: pair.Same, Parted: pair.Parted, Estimated: pair.Estimated, Gap: pair.Gap, Doubt: pair.Doubt,

@@ -120,6 +120,9 @@ func (p *played) summary() []string {
 		fmt.Sprintf("%s readings in %s. Decisions: %s then, %s now, %s the same.",
 			policy.Number(p.Readings), span, policy.Number(p.Then.Decisions), policy.Number(p.Now.Decisions), policy.Number(p.Same)),
 	}
+	if p.Unlisted > 0 {
+		list = append(list, policy.Number(p.Unlisted)+" of them are not listed.")
+	}
 	if p.Parted.IsZero() {
 		list = append(list, "Then: "+p.Then.text(), "Now: what is done is the same.")
 	} else {

@@ -3,6 +3,7 @@ package page
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -195,13 +196,17 @@ func (b *builder) hear(d policy.Decision, at time.Duration) {
 		if d.Episode != r.ID {
 			return
 		}
-		r.Diagnoses = append(r.Diagnoses, Diagnosis{r.wall(at), d.Cause, d.Pattern, d.Confidence, d.Reason, at})
+		if len(r.Diagnoses) < mostEvents {
+			r.Diagnoses = append(r.Diagnoses, Diagnosis{r.wall(at), d.Cause, d.Pattern, d.Confidence, d.Reason, at})
+		}
 		r.troubled = at
 	case policy.Do:
 		r.Advice = slices.DeleteFunc(r.Advice, func(a Advice) bool { return a.ID == d.ID }) // it is done
 		r.troubled = at
 	case policy.Advised, policy.Observed:
-		r.Advice = append(r.Advice, Advice{r.wall(at), d.ID, d.Measure, guard.Act(d), d.Reason, d.Verb == policy.Observed, at})
+		if len(r.Advice) < mostEvents {
+			r.Advice = append(r.Advice, Advice{r.wall(at), d.ID, d.Measure, guard.Act(d), d.Reason, d.Verb == policy.Observed, at})
+		}
 		r.troubled = at
 	case policy.Close:
 		if d.Episode == r.ID {
@@ -223,6 +228,9 @@ func (b *builder) finish() {
 	r := b.r
 	if !b.closed {
 		r.closed = r.last
+	}
+	if b.follow.unlisted && r.Broken == "" {
+		r.Broken = fmt.Sprintf("there are more than the %d changes that are told of", mostChanges)
 	}
 	r.Begun, r.Last = r.wall(r.opened), r.wall(r.last)
 	r.troubled = max(r.troubled, r.opened)

@@ -183,3 +183,30 @@ func TestRestartOfTheMachine(t *testing.T) {
 		t.Errorf("the newest reading is of %v, want %v", r.Last, want)
 	}
 }
+
+// What a file from anywhere is full of is told up to a bound, and that there is more.
+func TestReportOfTooMuch(t *testing.T) {
+	const id = "20260506T070809Z"
+	wall := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	r, err := Build(func(yield func(record.Step, error) bool) {
+		for i := range 20 {
+			s := policy.Snapshot{Wall: wall.Add(time.Duration(i) * time.Second), Count: 1, Max: 2}
+			var ds []policy.Decision
+			for j := range 300 {
+				s.Changes = append(s.Changes, policy.Change{ID: 300*i + j + 1, Measure: policy.RaiseMax, State: policy.Applied, Episode: id})
+				verb := []policy.Verb{policy.Open, policy.Diagnose, policy.Advised, policy.Do}[j%4]
+				ds = append(ds, policy.Decision{Verb: verb, Measure: policy.RaiseMax, Episode: id, ID: string(verb)})
+			}
+			if !yield(record.Step{Now: time.Hour + time.Duration(i)*time.Second, Snapshot: s, Decisions: ds}, nil) {
+				return
+			}
+		}
+	}, id, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Changes) != mostChanges || len(r.Diagnoses) != mostEvents || len(r.Advice) != mostEvents || len(r.Events) != mostEvents ||
+		!strings.Contains(r.Broken, "more than the 2000 changes") {
+		t.Errorf("%d changes, %d diagnoses, %d advised, %d events: %q", len(r.Changes), len(r.Diagnoses), len(r.Advice), len(r.Events), r.Broken)
+	}
+}

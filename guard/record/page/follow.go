@@ -22,11 +22,17 @@ type followed struct {
 	byID    map[int]*Change
 	wishes  []wish
 	effects effects
+	// unlisted is that there were more changes than are followed.
+	unlisted bool
 }
 
 // patience is how long a decision to do something waits for its change. The executor
 // makes it before the next reading.
 const patience = 5 * time.Second
+
+// mostChanges bounds how many changes are followed: a ledger keeps fewer, but a file may
+// come from anywhere.
+const mostChanges = 2000
 
 // see takes in the changes of a reading at an offset. base is the boot clock at the
 // first reading, and episode the one that is told of.
@@ -35,6 +41,10 @@ func (f *followed) see(s *policy.Snapshot, episode string, base, at time.Duratio
 		known := f.byID[c.ID]
 		if known == nil {
 			if c.State != policy.Applied && c.At < base { // it was over before
+				continue
+			}
+			if len(f.list) == mostChanges {
+				f.unlisted = true
 				continue
 			}
 			known = f.meet(c, episode, base)
@@ -113,7 +123,9 @@ func (f *followed) void(at time.Duration) {
 func (f *followed) hear(d policy.Decision, at time.Duration) {
 	switch d.Verb {
 	case policy.Do:
-		f.wishes = append(f.wishes, wish{d, at})
+		if len(f.wishes) < mostChanges {
+			f.wishes = append(f.wishes, wish{d, at})
+		}
 	case policy.Judge:
 		if c := f.byID[d.Change]; c != nil {
 			c.Outcome, c.Judged = d.Outcome, d.Reason
