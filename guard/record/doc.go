@@ -14,10 +14,12 @@
 //     oldest go first, and with what is frozen of episodes all of it stays in the size
 //     that was given.
 //   - A disk that is full or fails costs readings, which are counted, and nothing else.
+//     What keeps the file of an episode from being written costs the ring nothing: the file
+//     is caught up from it.
 //   - A file is never repaired but at its end: a frame cut short there is cut off.
 //     Damage elsewhere costs the segment that it is in.
-//   - What is read is not trusted. Lengths are bounded before anything is allocated, and
-//     an error says at which offset of which file.
+//   - What is read is not trusted. Lengths are bounded before anything is allocated, so
+//     is how much damage is passed over, and an error says at which offset of which file.
 //
 // A segment is the eight bytes of magic, then frames: the length of the payload as a
 // varint, CRC-32C of the payload (little endian), the payload. The first byte of a payload
