@@ -18,8 +18,13 @@
 //	pattern.go  a cause, the baseline and a census -> a Pattern
 //	evidence.go the numbers behind the two, for people
 //	episode.go  hysteresis: when trouble begins and when it is over
-//	raisemax.go, growbuckets.go  one measure each: when, how far, when undone
+//	raisemax.go, growbuckets.go, shortentimeouts.go, limitsource.go, bypass.go
+//	            one measure each: when, how far, when undone
+//	advice.go   what is wanted: done, advised or observed, and what operators approve
+//	acts.go     how often anything may be done in an hour
 //	effect.go   did a change help?
 //	drift.go    a value of ours that somebody else has changed
 //	decide.go   the order in which these are asked
+//
+// Apart from that, sizing.go and what begins like it advise sizes for good.
 package policy
