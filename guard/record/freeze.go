@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -117,9 +118,6 @@ func (w *writer) makeRoomForEpisodes() error {
 		if total <= w.r.o.Size/2 {
 			break
 		}
-		if w.episode != nil && f.name == w.episode.name {
-			continue
-		}
 		if err := w.dir.remove(f.name); err != nil {
 			return err
 		}
@@ -134,7 +132,7 @@ func (w *writer) byAge(found []stored) {
 	for _, f := range found {
 		switch u, err := completeSummary(source{w.dir.path, f.name}); {
 		case w.episode != nil && f.name == w.episode.name:
-			first[f.name] = w.newest
+			first[f.name] = math.MaxUint64 // it is being written
 		case err == nil && u != nil:
 			first[f.name] = u.First
 		}

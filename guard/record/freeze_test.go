@@ -223,6 +223,13 @@ func TestEpisodeFileFull(t *testing.T) {
 		}
 	}
 	g.unfrozen()
+	list, err := Episodes(g.dir)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v: %v", list, err)
+	}
+	if c, err := scan(source{name: list[0].Path}); err != nil || c.torn || c.behind != list[0].Bytes {
+		t.Errorf("half of a segment is left behind %d of %d bytes: %v", c.behind, list[0].Bytes, err)
+	}
 	g.live(100, 100)
 	g.unfrozen()
 	room()

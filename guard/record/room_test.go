@@ -281,3 +281,29 @@ func TestUnreadableEpisode(t *testing.T) {
 		}
 	})
 }
+
+// What comes after an episode without a change is kept as well, and the one that is being
+// recorded is not removed for lack of room.
+func TestLeadOutOfAnEpisodeWithoutChanges(t *testing.T) {
+	dir := recordDirOf(t)
+	frozen(t, dir, "20990101T000000Z", 0, 600<<10)
+	g := newGateway(policy.Default())
+	g.config.Mode = policy.Observe
+	g.r = open(t, dir, 1<<20)
+	if _, err := os.Stat(filepath.Join(dir, "20990101T000000Z"+EpisodeSuffix)); err != nil {
+		t.Error(err)
+	}
+	g.run(70*time.Second, time.Second, 3)
+	g.run(60*time.Second, time.Second, 5000)
+	g.run(70*time.Second, time.Second, -3000)
+	g.run(30*time.Minute, time.Second, 0)
+	shut(t, g.r)
+	list, err := Episodes(dir)
+	if err != nil || len(list) != 1 || list[0].Done > 0 || list[0].Ended.IsZero() {
+		t.Fatalf("%+v: %v", list, err)
+	}
+	all := steps(t, read(t, list[0].Path))
+	if out := all[len(all)-1].Snapshot.Wall.Sub(list[0].Ended); out < leadOut || out > 2*leadOut {
+		t.Errorf("%v after it", out)
+	}
+}
