@@ -107,9 +107,7 @@ func TestRootEveryWayOfSaving(t *testing.T) {
 				}
 				save(s, text(11+n, ""), n)
 				s.until(fmt.Sprintf("reload %d", n+1), func() bool { return d.count("ACTION=reloaded") > reloads })
-				if window := s.status().Losses.Window; window != float64(11+n) {
-					t.Errorf("edit %d: a window of %v s is in force", n+1, window)
-				}
+				s.until(fmt.Sprintf("a reading by edit %d", n+1), func() bool { return s.status().Losses.Window == float64(11+n) })
 			}
 			time.Sleep(time.Second)
 			seen := map[string]bool{}
