@@ -44,9 +44,9 @@ func (g *Guard) reportUnrecorded(err error) {
 	case why == g.unrecorded:
 		return
 	case why == "":
-		g.log(slog.LevelInfo, eventUnrecorded, "readings are recorded again")
+		g.log(slog.LevelInfo, eventUnrecorded, "the flight record is whole again")
 	default:
-		g.log(slog.LevelWarn, eventUnrecorded, "readings are not recorded: "+why, slog.String("ERROR", why))
+		g.log(slog.LevelWarn, eventUnrecorded, "flight record: "+why, slog.String("ERROR", why))
 	}
 	g.unrecorded = why
 }

@@ -95,9 +95,7 @@ func TestRootAdviseAndApprove(t *testing.T) {
 			t.Errorf("change %d approved by %q", c.ID, c.ApprovedBy)
 		}
 	}
-	if n := d.count("APPROVED_BY=root"); n != 2 {
-		t.Errorf("%d lines say who approved", n)
-	}
+	s.until("two lines that say who approved", func() bool { return d.count("APPROVED_BY=root") == 2 })
 	code, _, errs = s.ask("approve", raise)
 	if code != 1 || !strings.Contains(errs, "it has been done") {
 		t.Errorf("approved twice: %d %s", code, errs)
